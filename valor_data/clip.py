@@ -135,7 +135,9 @@ def make_key(video_id: str, start: Seconds, end: Seconds) -> str:
     if not 0 <= start_ms < end_ms:
         raise ManifestError(f"span [{start}, {end}) of {video_id!r}: expected 0 <= start < end, a millisecond apart")
     if end_ms > MAX_MS:
-        raise ManifestError(f"span [{start}, {end}) of {video_id!r}: a key holds at most {MAX_MS / 1000:.3f} s (27.7 h)")
+        raise ManifestError(
+            f"span [{start}, {end}) of {video_id!r}: a key holds at most {MAX_MS / 1000:.3f} s (27.7 h)"
+        )
     return f"{escaped}_{start_ms:08d}_{end_ms:08d}"
 
 

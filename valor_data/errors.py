@@ -127,12 +127,20 @@ REASONS: dict[str, Reason] = {
         Reason("drm", _F, "copy-protected", "nothing; it is lost"),
         Reason("live", _F, "a live stream or a premiere, not a finished upload", "nothing"),
         Reason("too_long", _F, "the video is longer than fetch.max_video_seconds", "raise the limit to take it"),
-        Reason("not_media", _F, "what came is not one media file (a page, a playlist, another host)",
-               "check the URL template"),
+        Reason(
+            "not_media",
+            _F,
+            "what came is not one media file (a page, a playlist, another host)",
+            "check the URL template",
+        ),
         Reason("empty", _F, "the server answered with no bytes", "check the source"),
         Reason("format_missing", _F, "no format within the limits is offered", "raise fetch.max_short_side_px"),
-        Reason("wrong_duration", _F, "the file's length does not fit what its name says it is",
-               "name clips <id>_<start>_<end>, whole videos <id>"),
+        Reason(
+            "wrong_duration",
+            _F,
+            "the file's length does not fit what its name says it is",
+            "name clips <id>_<start>_<end>, whole videos <id>",
+        ),
         Reason("removed", _F, "taken out of the data set on request or no longer in the manifest", "nothing"),
         # fetch: for now
         Reason("missing", _W, "no file of that name in the folder source", "add the file and run fetch again"),
@@ -148,14 +156,20 @@ REASONS: dict[str, Reason] = {
         Reason("rate_limited", _A, "too many requests (429)", "pause this address as the answer says"),
         Reason("ip_blocked", _A, "the site blocks this address", "use another address"),
         Reason("disk", _H, "this machine could not write the file", "free space, check permissions, run again"),
-        Reason("js_runtime", _C, "yt-dlp finds no JavaScript runtime for YouTube", "pip install 'yt-dlp[default,deno]'"),
+        Reason(
+            "js_runtime", _C, "yt-dlp finds no JavaScript runtime for YouTube", "pip install 'yt-dlp[default,deno]'"
+        ),
         Reason("configuration", _C, "the set-up is wrong", "read the detail"),
         # filter, in the order of precedence
         Reason("undecodable", _F, "the media cannot be decoded (damaged, encrypted, unknown codec)", "nothing"),
         Reason("no_video", _F, "no moving picture (a cover picture is no video)", "nothing, or modalities = a"),
         Reason("no_audio", _F, "no sound track", "nothing, or modalities = v"),
-        Reason("short", _F, "less of the sound or the picture is there than filter.min_coverage asks",
-               "lower filter.min_coverage"),
+        Reason(
+            "short",
+            _F,
+            "less of the sound or the picture is there than filter.min_coverage asks",
+            "lower filter.min_coverage",
+        ),
         Reason("silent", _F, "the sound is below filter.min_rms_dbfs or filter.min_peak_dbfs", "lower the threshold"),
         # any stage: the worker
         Reason("timeout", _F, "the clip took longer than its deadline", "raise the deadline"),

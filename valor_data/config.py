@@ -1,0 +1,212 @@
+"""The settings of a run: one frozen section a stage, read from TOML, every problem reported at once.
+
+A command's options override the section of the same name in `WORK/valor.toml`, which overrides the
+defaults below. A setting is declared once, here, with its range and its meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from valor_data.errors import ConfigError
+
+SectionT = TypeVar("SectionT")
+
+MODALITIES: tuple[str, ...] = ("av", "v", "a")
+"""What a run holds: picture and sound, picture only, sound only."""
+
+INCLUDES: tuple[str, ...] = ("audio", "video")
+"""Media members that may be added to each sample."""
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Declares one setting: its default, its meaning, and the values that are right."""
+    return field(
+        default=default,
+        metadata={"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestSection:
+    """`[manifest]`: which annotation files, and how to read them."""
+
+    files: tuple[str, ...] = setting((), "annotation files, relative to the TOML file")
+    format: str = setting("", "name of the format, where it is not recognised")
+    split: str = setting("", "split of every clip, where the file's name does not say it")
+    join: str = setting("left", "left: captions define the clips; outer: label files too", choices=("left", "outer"))
+    on_leak: str = setting("error", "what to do with a video in two splits", choices=("error", "drop"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchSection:
+    """`[fetch]`: where the videos are, and what to take of them."""
+
+    source: str = setting("youtube", "youtube, a URL template with {video_id}, column, or a folder")
+    workers: int = setting(2, "videos fetched at the same time", minimum=1, maximum=64)
+    copy: bool = setting(False, "copy the files of a folder source instead of using them in place")
+    max_short_side_px: int = setting(360, "largest short side of the picture to ask for", minimum=1)
+    max_video_seconds: float = setting(14400.0, "longest video to take", minimum=1)
+    max_video_bytes: int = setting(4_000_000_000, "largest file to take", minimum=1)
+    video_deadline_seconds: float = setting(1800.0, "time for all clips of one video", minimum=1)
+    cookies: str = setting("", "your own cookie file; copied for each worker, never shared")
+    proxy: str = setting("", "proxy for all requests")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterSection:
+    """`[filter]`: which clips are kept."""
+
+    workers: int = setting(0, "processes; 0: one a core", minimum=0, maximum=1024)
+    min_rms_dbfs: float = setting(-60.0, "quietest clip to keep, by its RMS level", minimum=-200, maximum=0)
+    min_peak_dbfs: float = setting(-50.0, "quietest clip to keep, by its peak", minimum=-200, maximum=0)
+    min_coverage: float = setting(0.5, "least share of the span that sound and picture cover", minimum=0, maximum=1)
+    clip_deadline_seconds: float = setting(60.0, "time to measure one clip", minimum=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSection:
+    """`[shard]`: what a sample holds and how samples are packed."""
+
+    workers: int = setting(0, "processes; 0: one a core", minimum=0, maximum=1024)
+    max_clips: int = setting(1000, "clips of the manifest a shard", minimum=1)
+    max_bytes: int = setting(
+        0, "size of a shard; becomes a count, estimated from a sample; 0: max_clips counts", minimum=0
+    )
+    seed: int = setting(0, "seed of the order of the clips", minimum=0)
+    partial: bool = setting(False, "build shards that still wait for clips")
+    include: tuple[str, ...] = setting((), "media members to add to each sample", choices=INCLUDES)
+    discard_media: bool = setting(False, "delete the media of a clip once its shard is finished")
+    num_frames: int = setting(10, "pictures a clip", minimum=1, maximum=100)
+    frame_short_side_px: int = setting(256, "short side of a picture; never enlarged", minimum=16, maximum=4096)
+    jpeg_quality: int = setting(90, "JPEG quality", minimum=1, maximum=100)
+    mel: str = setting("valor", "front end of the log-mel", choices=("valor", "ast"))
+    clip_deadline_seconds: float = setting(120.0, "time to make one sample", minimum=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of a run."""
+
+    modalities: str = setting("av", "av: picture and sound; v: picture only; a: sound only", choices=MODALITIES)
+    work: str = setting("", "the work folder, relative to the TOML file; empty: beside it")
+    manifest: ManifestSection = ManifestSection()
+    fetch: FetchSection = FetchSection()
+    filter: FilterSection = FilterSection()
+    shard: ShardSection = ShardSection()
+
+
+def load_config(path: Path) -> Config:
+    """Reads a TOML file of settings.
+
+    Raises:
+        ConfigError: no such file, not TOML, or one or more settings wrong: all of them at once.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; write one, or pass options to the single commands") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return config_from_dict(tree, where=str(path))
+
+
+def config_from_dict(tree: Mapping[str, Any], *, where: str = "settings") -> Config:
+    """Checks a tree of settings.
+
+    Raises:
+        ConfigError: with a line for every problem: unknown names, wrong types, values out of range.
+    """
+    problems: list[str] = []
+    config = _section(Config, tree, prefix="", problems=problems)
+    if problems:
+        raise ConfigError([f"{where}: {problem}" for problem in problems])
+    return config
+
+
+def override(section: SectionT, changes: Mapping[str, Any]) -> SectionT:
+    """A section with the options given on the command line; None means not given.
+
+    Raises:
+        ConfigError: a value is out of range; all problems at once.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    current = {f.name: getattr(section, f.name) for f in fields(section)}  # type: ignore[arg-type]
+    problems: list[str] = []
+    checked = _section(type(section), {**current, **given}, prefix="--", problems=problems)
+    if problems:
+        raise ConfigError([f"{name.replace('_', '-')}:{rest}" for name, rest in (p.split(":", 1) for p in problems)])
+    return checked
+
+
+def _section(kind: type[SectionT], tree: Mapping[str, Any], *, prefix: str, problems: list[str]) -> SectionT:
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(known)}"
+            problems.append(f"{prefix}{name}: no such setting{hint}")
+        elif dataclasses.is_dataclass(hints[name]):
+            if isinstance(value, Mapping):
+                values[name] = _section(hints[name], value, prefix=f"{prefix}{name}.", problems=problems)
+            else:
+                problems.append(f"{prefix}{name}: expected a table [{name}], found {value!r}")
+        else:
+            values[name] = _value(f"{prefix}{name}", value, hints[name], known[name].metadata, problems)
+    return kind(**values)
+
+
+def _value(name: str, value: Any, hint: Any, rule: Mapping[str, Any], problems: list[str]) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            problems.append(f"{name}: expected a list of texts, found {value!r}")
+            return ()
+        value = tuple(value)
+    elif not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        problems.append(f"{name}: expected {_type_name(hint)}, found {value!r}")
+        return value
+    problems.extend(f"{name}: {problem}" for problem in _range_problems(value, rule))
+    return value
+
+
+def _range_problems(value: Any, rule: Mapping[str, Any]) -> list[str]:
+    items = value if isinstance(value, tuple) else (value,)
+    problems = []
+    if rule["choices"]:
+        allowed = ", ".join(rule["choices"])
+        problems += [f"expected one of {allowed}; found {item!r}" for item in items if item not in rule["choices"]]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        low, high = rule["minimum"], rule["maximum"]
+        if not (low is None or value >= low) or not (high is None or value <= high):
+            problems.append(f"expected {_range_name(low, high)}; found {value!r}")
+    return problems
+
+
+def _range_name(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    return f"at least {low}" if high is None else f"at most {high}"
+
+
+def _type_name(hint: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(hint, str(hint)) if not isinstance(hint, types.UnionType) else str(hint)

@@ -1,0 +1,51 @@
+"""Where work runs. A stage gives plain functions and units; an executor gives back results in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A unit whose worker did not come back with a result.
+
+    Attributes:
+        reason: `timeout` (a deadline passed) or `crashed` (the worker died, or ran out of memory).
+        item: what the worker had in hand when it was lost (see `guard.working_on`); empty if unknown.
+        detail: how it ended, in words.
+    """
+
+    reason: str
+    item: str
+    detail: str
+
+
+class Executor(Protocol):
+    """Runs a function over units of work, each in isolation from the others."""
+
+    def run(
+        self,
+        function: Callable[[Any], Any],
+        units: Iterable[Any],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> Iterator[tuple[Any, Any | Lost]]:
+        """Gives (unit, result) as they are done, in any order; `Lost` in place of a lost result.
+
+        Units are drawn as workers become free, so an endless or lazily made iterable is fine.
+
+        Args:
+            function: importable by name; called as `function(unit)` in a worker.
+            units: picklable.
+            deadline_seconds: time for one unit, after which its worker is killed; None: no limit.
+
+        Raises:
+            Exception: whatever `function` raised; a stage's function catches what a clip can cause.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stops the workers. Nothing of theirs is left running."""
+        ...

@@ -1,0 +1,114 @@
+"""Local worker processes: forked from a clean server that has done the imports, replaced when they die."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from valor_data.execute import Lost, guard
+
+
+class LocalExecutor:
+    """A pool of worker processes on this machine.
+
+    Args:
+        workers: number of processes; all of them are started when there is work for them.
+        notes: an existing folder for the workers' notes of what they have in hand.
+        preload: modules imported once in the fork server, so that a worker costs 0.1 s and little memory.
+            They must start no thread.
+        tasks_per_worker: a worker is replaced after so many units (0: never), against leaks of libraries.
+    """
+
+    def __init__(self, workers: int, notes: Path, *, preload: Sequence[str] = (), tasks_per_worker: int = 0) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(preload))
+        self._workers = workers
+        self._notes = notes
+        self._pool = ProcessPool(
+            max_workers=workers,
+            max_tasks=tasks_per_worker,
+            context=context,
+            initializer=_start_worker,
+            initargs=(notes,),
+        )
+        self._numbers = itertools.count()
+
+    def run(
+        self,
+        function: Callable[[Any], Any],
+        units: Iterable[Any],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> Iterator[tuple[Any, Any | Lost]]:
+        """Gives (unit, result) as they are done; see `execute.Executor`."""
+        waiting: dict[Future[Any], tuple[Any, str]] = {}
+        source = iter(units)
+        try:
+            while True:
+                # Two units for each worker in flight: none is idle, and little is lost when the run is killed.
+                for unit in itertools.islice(source, 2 * self._workers - len(waiting)):
+                    name = f"unit-{next(self._numbers)}"
+                    future = self._pool.schedule(_run_unit, args=(function, unit, name), timeout=deadline_seconds)
+                    waiting[future] = (unit, name)
+                if not waiting:
+                    return
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    unit, name = waiting.pop(future)
+                    yield unit, self._result(future, name, deadline_seconds)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _result(self, future: Future[Any], name: str, deadline_seconds: float | None) -> Any | Lost:
+        try:
+            return future.result()
+        except TimeoutError:
+            item = guard.read_note(self._notes, name)
+            return Lost("timeout", item, f"the unit took longer than {deadline_seconds:.0f} s")
+        except ProcessExpired as error:
+            item = guard.read_note(self._notes, name)
+            if error.exitcode == -signal.SIGALRM:
+                return Lost("timeout", item, "the clip took longer than its deadline")
+            return Lost("crashed", item, f"the worker ended with {_exit_name(error.exitcode)}")
+        except MemoryError:
+            return Lost("too_large", guard.read_note(self._notes, name), "out of memory")
+
+    def close(self) -> None:
+        """Stops the workers, whatever they are doing, and waits for their end."""
+        self._pool.stop()
+        self._pool.join(timeout=10)
+
+
+def available_cores() -> int:
+    """Cores this process may use (a container may allow fewer than the machine has)."""
+    return len(os.sched_getaffinity(0))
+
+
+def _start_worker(notes: Path) -> None:
+    guard.leave_driver_signals()
+    guard.set_note_folder(notes)
+
+
+def _run_unit(function: Callable[[Any], Any], unit: Any, name: str) -> Any:
+    guard.open_note(name)
+    result = function(unit)
+    guard.close_note()
+    return result
+
+
+def _exit_name(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        try:
+            return f"signal {signal.Signals(-exit_code).name}"
+        except ValueError:
+            pass
+    return f"exit code {exit_code}"
