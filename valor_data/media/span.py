@@ -1,0 +1,180 @@
+"""Reads the compressed packets that one clip needs, in one pass over the file, without decoding any.
+
+Times in this file are media seconds: seconds from second 0 of the opened file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av.error
+from av.packet import Packet
+from av.stream import Stream
+
+from valor_data.errors import ClipError
+from valor_data.media.open import Limits, Source
+
+TIME_TOLERANCE_SECONDS = 0.001
+"""Two times this near are the same moment: Matroska, FLV and ASF store whole milliseconds."""
+
+SOUND_PREROLL_SECONDS = 0.3
+"""Sound packets kept from before a clip, so that a decoder has settled when the clip begins.
+
+Opus asks for 80 ms, AAC for one frame, MP3's bit reservoir for up to ten frames of 26 ms.
+"""
+
+_SEEK_MARGINS_SECONDS = (0.5, 10.0)
+_SLACK_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class SpanPackets:
+    """The packets of a clip, in the order of the file (decode order within a stream).
+
+    Attributes:
+        video: from the last key picture at or before the clip's start (or from the first key picture of
+            the file) to the clip's end, a picture's reordering included.
+        audio: from `SOUND_PREROLL_SECONDS` before the clip to its end.
+        video_after: True when the file has pictures after the clip's end too.
+        num_errors: times the file could not be read on.
+        encrypted: a packet says that it is encrypted.
+    """
+
+    video: list[Packet[Any]] = field(default_factory=list)
+    audio: list[Packet[Any]] = field(default_factory=list)
+    video_after: bool = False
+    num_errors: int = 0
+    encrypted: bool = False
+
+
+def packet_seconds(packet: Packet[Any], source: Source) -> float | None:
+    """When a packet is shown or heard, in media seconds; its decode time where it has no other; or None."""
+    ticks = packet.pts if packet.pts is not None else packet.dts
+    return None if ticks is None else ticks_to_seconds(ticks, packet.stream, source)
+
+
+def ticks_to_seconds(ticks: int, stream: Stream | None, source: Source) -> float:
+    """Turns a timestamp of a stream's packet or frame into media seconds (one subtraction for all streams)."""
+    base = stream.time_base if stream is not None else None
+    return float(ticks * (base or Fraction(1, 1_000_000)) - source.zero)
+
+
+def read_span(source: Source, start: float, end: float, limits: Limits) -> SpanPackets:
+    """Reads the packets that `[start, end)` needs.
+
+    Seeks to half a second before the start (a key picture before it, and sound to settle the decoder),
+    and looks whether what arrives reaches back far enough; if not it tries ten seconds before, then the
+    start of the file. MPEG-TS is always read from its start.
+
+    Args:
+        source: the open file; a stream that is None there is not read.
+        start: first second, media seconds.
+        end: second after the last, media seconds.
+        limits: packets and bytes.
+
+    Raises:
+        ClipError: `too_large` when the clip's packets pass `limits`.
+    """
+    fresh = True
+    margins = () if source.needs_reading_from_start else _SEEK_MARGINS_SECONDS
+    for margin in margins:
+        if start - margin <= 0:
+            break
+        if not _seek(source, start - margin):
+            fresh = False
+            continue
+        packets = _collect(source, start, end, limits)
+        if _reaches_back(packets, source, start):
+            return packets
+        fresh = False
+    if not fresh:
+        _seek(source, 0.0)
+    return _collect(source, start, end, limits)
+
+
+def _seek(source: Source, seconds: float) -> bool:
+    stream = source.video or source.audio
+    if stream is None or stream.time_base is None:
+        return False
+    try:
+        source.container.seek(math.floor((seconds + float(source.zero)) / stream.time_base), stream=stream)
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+def _reaches_back(packets: SpanPackets, source: Source, start: float) -> bool:
+    if source.video is not None:
+        first = packet_seconds(packets.video[0], source) if packets.video else None
+        if first is None or not packets.video[0].is_keyframe or first > start + TIME_TOLERANCE_SECONDS:
+            return False
+    if source.audio is not None:
+        first = packet_seconds(packets.audio[0], source) if packets.audio else None
+        return first is not None and first < start - SOUND_PREROLL_SECONDS / 3
+    return True
+
+
+def _collect(source: Source, start: float, end: float, limits: Limits) -> SpanPackets:
+    """Demuxes from where the file stands until both streams have passed the end."""
+    found = SpanPackets()
+    open_ended = {s.index for s in (source.video, source.audio) if s is not None}
+    num_bytes = 0
+    video_index = source.video.index if source.video is not None else -1
+    for num_packets, packet in enumerate(_demux(source, found), start=1):
+        if num_packets > limits.max_packets:
+            raise ClipError("too_large", f"more than {limits.max_packets} packets to reach the clip's end")
+        seconds = packet_seconds(packet, source)
+        found.encrypted = found.encrypted or packet.has_sidedata("encryption_info")
+        if packet.stream_index == video_index:
+            num_bytes += _keep_picture(found, packet, seconds, start)
+        elif _is_heard(packet, seconds, start, end):
+            found.audio.append(packet)
+            num_bytes += packet.size
+        if num_bytes > limits.max_packet_bytes:
+            raise ClipError("too_large", f"more than {limits.max_packet_bytes} compressed bytes in the clip")
+        decode_ticks = packet.dts if packet.dts is not None else packet.pts
+        decode_seconds = None if decode_ticks is None else ticks_to_seconds(decode_ticks, packet.stream, source)
+        if decode_seconds is not None and decode_seconds >= end + TIME_TOLERANCE_SECONDS:
+            open_ended.discard(packet.stream_index)
+            found.video_after = found.video_after or packet.stream_index == video_index
+            if not open_ended or decode_seconds >= end + _SLACK_SECONDS:
+                break
+    return found
+
+
+def _demux(source: Source, found: SpanPackets) -> Iterator[Packet[Any]]:
+    streams = [s for s in (source.video, source.audio) if s is not None]
+    packets = iter(source.container.demux(streams))
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            found.num_errors += 1
+            return
+        if packet is None:
+            return
+        if packet.size:
+            yield packet
+
+
+def _is_heard(packet: Packet[Any], seconds: float | None, start: float, end: float) -> bool:
+    """Whether a sound packet reaches into the clip or its pre-roll; raw sound may come in long packets."""
+    if seconds is None:
+        return True
+    length = float((packet.duration or 0) * (packet.time_base or 0))
+    return seconds < end and seconds + length >= start - SOUND_PREROLL_SECONDS
+
+
+def _keep_picture(found: SpanPackets, packet: Packet[Any], seconds: float | None, start: float) -> int:
+    """Adds a picture packet; a key picture at or before the start makes all earlier ones superfluous."""
+    if packet.is_keyframe and seconds is not None and seconds <= start + TIME_TOLERANCE_SECONDS:
+        dropped = sum(p.size for p in found.video)
+        found.video.clear()
+        found.video.append(packet)
+        return packet.size - dropped
+    found.video.append(packet)
+    return packet.size
