@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from valor_data.errors import ManifestError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Seconds = float
 """A time or a length in seconds; second 0 of a video is its container's start time."""
@@ -156,3 +161,15 @@ def parse_key(key: str) -> tuple[str, Seconds, Seconds]:
 def open_key(video_id: str, start: Seconds) -> str:
     """Names a clip whose end is not known yet: `<video_id>_<start ms>_open`; replaced by its key at fetch."""
     return f"{escape_id(video_id)}_{to_ms(start):08d}_open"
+
+
+def to_ms_array(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """`to_ms` for an array of times; the same rounding."""
+    import numpy as np
+
+    return np.rint(seconds * 1000).astype(np.int64)
+
+
+def from_ms_array(milliseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """`from_ms` for an array of whole milliseconds."""
+    return milliseconds / 1000
