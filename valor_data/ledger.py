@@ -19,7 +19,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -110,6 +110,46 @@ class MediaRow:
     offset_seconds: float
     size_bytes: int
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedClip:
+    """A clip of the plan with its annotation's hash, its media, its facts and how each stage left it."""
+
+    split: str
+    shard: int
+    clip_id: int
+    identity: str
+    key: str | None
+    video_id: str
+    manifest_row: int | None
+    content: bytes
+    path: str | None
+    offset_seconds: float | None
+    source: str | None
+    facts: str | None
+    fetch_status: str | None
+    fetch_reason: str | None
+    filter_status: str | None
+    filter_reason: str | None
+    shard_status: str | None
+    shard_reason: str | None
+
+    def standing(self) -> tuple[str, str]:
+        """(status, reason) before the shard stage; `waiting` with `interrupted` while a stage is to come."""
+        if self.manifest_row is None:
+            return Status.DROPPED.value, "removed"
+        for status, reason in ((self.fetch_status, self.fetch_reason), (self.filter_status, self.filter_reason)):
+            if status is None:
+                return Status.WAITING.value, "interrupted"
+            if status != Status.KEPT.value:
+                return status, reason or ""
+        return Status.KEPT.value, ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the clip belongs into its shard: kept, and not refused while the shard was made."""
+        return self.standing()[0] == Status.KEPT.value and self.shard_status != Status.DROPPED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +395,13 @@ class Ledger:
             "LEFT JOIN outcomes o ON o.clip_id = f.clip_id AND o.stage = 'filter' WHERE manifest_row IS NOT NULL"
         )
 
+    def refused_without_facts(self) -> list[tuple[str, int]]:
+        """(reason, number of clips) that filter refused because nothing could be measured."""
+        return self._db.execute(
+            "SELECT reason, count(*) FROM outcomes JOIN clips USING (clip_id) LEFT JOIN facts USING (clip_id) "
+            "WHERE stage = 'filter' AND facts.clip_id IS NULL AND manifest_row IS NOT NULL GROUP BY reason"
+        ).fetchall()
+
     def outcomes_of(self, clip_id: int) -> dict[str, tuple[Outcome, int, float]]:
         """Outcome, number of attempts and time (seconds since 1970) of each stage that has one."""
         rows = self._db.execute(
@@ -405,22 +452,28 @@ class Ledger:
         """Number of planned shards of each split."""
         return dict(self._db.execute("SELECT split, max(shard) + 1 FROM plan GROUP BY split").fetchall())
 
-    def planned(self) -> Iterator[Mapping[str, Any]]:
-        """Every planned clip with all that decides about its sample, by split, shard and position."""
+    def planned(self, split: str | None = None, shard: int | None = None) -> Iterator[PlannedClip]:
+        """Planned clips with all that decides about their samples, by split, shard and position.
+
+        Args:
+            split: only this split's.
+            shard: only this shard's.
+        """
+        where = "" if split is None else "WHERE p.split = ?1 AND (?2 IS NULL OR p.shard = ?2) "
+        values = () if split is None else (split, shard)
         cursor = self._db.execute(
-            "SELECT p.split, p.shard, c.clip_id, c.identity, c.key, c.manifest_row, c.content, "
-            "m.path, m.offset_seconds, m.source, f.facts, "
-            "a.status AS fetch_status, a.reason AS fetch_reason, b.status AS filter_status, b.reason AS filter_reason, "
-            "s.status AS shard_status, s.reason AS shard_reason "
-            "FROM plan p JOIN clips c USING (clip_id) LEFT JOIN media m USING (clip_id) LEFT JOIN facts f USING (clip_id) "
+            "SELECT p.split, p.shard, c.clip_id, c.identity, c.key, c.video_id, c.manifest_row, c.content, "
+            "m.path, m.offset_seconds, m.source, f.facts, a.status, a.reason, b.status, b.reason, s.status, s.reason "
+            "FROM plan p JOIN clips c USING (clip_id) LEFT JOIN media m USING (clip_id) "
+            "LEFT JOIN facts f USING (clip_id) "
             "LEFT JOIN outcomes a ON a.clip_id = p.clip_id AND a.stage = 'fetch' "
             "LEFT JOIN outcomes b ON b.clip_id = p.clip_id AND b.stage = 'filter' "
             "LEFT JOIN outcomes s ON s.clip_id = p.clip_id AND s.stage = 'shard' "
-            "ORDER BY p.split, p.shard, p.position"
+            f"{where}ORDER BY p.split, p.shard, p.position",  # noqa: S608 - a constant text
+            values,
         )
-        names = [column[0] for column in cursor.description]
         for row in cursor:
-            yield dict(zip(names, row, strict=True))
+            yield PlannedClip(*row)
 
     def finished_shards(self) -> dict[tuple[str, int], ShardRow]:
         """Finished shards by (split, shard)."""

@@ -1,0 +1,107 @@
+"""A video becomes media files: sources, yt-dlp, error text to reason.
+
+The unit of work is all clips of one video: one extraction and one download, however many clips it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from valor_data.clip import Seconds
+from valor_data.config import FetchSection
+from valor_data.errors import ClipError
+from valor_data.ledger import MediaRow, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRequest:
+    """A clip to fetch; `end` is None for a whole video of unknown length."""
+
+    clip_id: int
+    identity: str
+    start: Seconds
+    end: Seconds | None
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """A local file that holds a clip, or the video around it.
+
+    Attributes:
+        path: absolute path of the file.
+        offset_seconds: the second of the video at which the file's second 0 lies.
+        whole_video: whether the file is the whole video, by its name or its source.
+        in_place: whether the file belongs to somebody else and must stay where it is.
+        origin: what is known of where it came from, JSON-able.
+    """
+
+    path: Path
+    offset_seconds: Seconds
+    whole_video: bool
+    in_place: bool
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Address(Protocol):
+    """Where one video's media is. Made in the driver, used in a worker: it must be picklable."""
+
+    def obtain(
+        self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection
+    ) -> dict[int, Obtained | ClipError]:
+        """Brings the media of a video to this machine.
+
+        Args:
+            clips: the clips wanted, all of the same video.
+            into: an empty folder for what is downloaded; removed afterwards.
+            settings: limits and network settings.
+
+        Returns:
+            For each clip id the file that holds it, or why there is none.
+
+        Raises:
+            ClipError: the same reason for every clip.
+        """
+        ...
+
+
+class Source(Protocol):
+    """Where videos come from. Adding one: a class with these two members, named in `sources.open_source`."""
+
+    name: str
+
+    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> Address:
+        """The address of a video, without touching the network."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VideoUnit:
+    """The work of one call: all pending clips of one video."""
+
+    video_id: str
+    clips: tuple[ClipRequest, ...]
+    address: Address
+    settings: FetchSection
+    work: Path
+    tmp: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedClip:
+    """What became of a clip: its outcome, and where its media lies when it was kept."""
+
+    clip_id: int
+    outcome: Outcome
+    key: str | None = None
+    media: MediaRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """What became of a video's clips, and the journal that would tell it after a kill."""
+
+    clips: tuple[FetchedClip, ...]
+    journal: Path | None = None

@@ -1,0 +1,170 @@
+"""A folder of files that somebody already has: the name says what a file holds, the duration only verifies.
+
+Names understood, for a video id and a clip `[start, end)`:
+    <video_id>.*                        the whole video
+    <key>.*                             a clip, by its key
+    <video_id>_<start>_<end>.*          a clip; seconds with decimals (VALOR), or whole milliseconds (AudioSet)
+    <video_id>_<start, 6 digits>.*      a clip; whole seconds (VGGSound)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from valor_data.clip import escape_id, to_ms
+from valor_data.config import FetchSection
+from valor_data.errors import ClipError, ConfigError
+from valor_data.fetch import ClipRequest, Obtained
+
+MEDIA_SUFFIXES = frozenset(
+    (".3gp", ".aac", ".asf", ".avi", ".flac", ".flv", ".m2ts", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4")
+    + (".mpeg", ".mpg", ".mts", ".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm", ".wmv")
+)
+"""Files of other kinds in the folder are left alone."""
+
+_TAIL = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$", re.ASCII)
+_VGGSOUND_TAIL = re.compile(r"^(?P<id>.+)_(?P<start>\d{6})$", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderAddress:
+    """The files of one video: for each clip id its path, and whether it is the whole video."""
+
+    files: Mapping[int, tuple[str, bool]]
+    remote: bool = False
+
+    def obtain(
+        self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection
+    ) -> dict[int, Obtained | ClipError]:
+        """Names the file of each clip; remote ones are copied into `into` first, each once."""
+        result: dict[int, Obtained | ClipError] = {}
+        local: dict[str, Path] = {}
+        for clip in clips:
+            if clip.clip_id not in self.files:
+                result[clip.clip_id] = ClipError("missing", f"no file for {clip.identity}")
+                continue
+            address, whole = self.files[clip.clip_id]
+            if address not in local:
+                local[address] = _download(address, into) if self.remote else Path(address)
+            result[clip.clip_id] = Obtained(
+                path=local[address],
+                offset_seconds=0.0 if whole else clip.start,
+                whole_video=whole,
+                in_place=not (self.remote or settings.copy),
+                origin={"extractor": "folder", "name": PurePosixPath(address).name},
+            )
+        return result
+
+
+@dataclass(slots=True)
+class FolderSource:
+    """The files of a folder, local or at an fsspec address, listed once with its subfolders.
+
+    Args:
+        address: a local path, or an address such as `s3://bucket/videos`.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+
+    address: str
+    name: str = "folder"
+    remote: bool = False
+    _files: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.remote = "://" in self.address and not self.address.startswith("file://")
+        paths = _list_remote(self.address) if self.remote else _list_local(Path(self.address.removeprefix("file://")))
+        for path in paths:
+            name = PurePosixPath(path)
+            if name.suffix.lower() in MEDIA_SUFFIXES:
+                # Of several files of one name the first in order counts, whatever order the disk lists them in.
+                self._files[name.stem] = min(path, self._files.get(name.stem, path))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> FolderAddress:
+        """The files of a video's clips; a clip's own file is preferred to the whole video."""
+        files: dict[int, tuple[str, bool]] = {}
+        for clip in clips:
+            for stem in clip_stems(video_id, clip):
+                if stem in self._files:
+                    files[clip.clip_id] = (self._files[stem], False)
+                    break
+            else:
+                whole = self._files.get(video_id) or self._files.get(escape_id(video_id))
+                if whole is not None:
+                    files[clip.clip_id] = (whole, True)
+        return FolderAddress(files, self.remote)
+
+    def strangers(self, video_ids: set[str]) -> list[str]:
+        """Names of media files that belong to no video of the manifest, sorted."""
+        return sorted(stem for stem in self._files if not video_ids & _possible_ids(stem))
+
+
+def clip_stems(video_id: str, clip: ClipRequest) -> Iterator[str]:
+    """The names, without extension, under which a clip's own file may be found, best first."""
+    yield clip.identity
+    if clip.end is not None:
+        yield f"{video_id}_{clip.start:.3f}_{clip.end:.3f}"
+        yield f"{video_id}_{to_ms(clip.start)}_{to_ms(clip.end)}"
+        if clip.start == int(clip.start) and clip.end == int(clip.end):
+            yield f"{video_id}_{int(clip.start)}_{int(clip.end)}"
+    if clip.start == int(clip.start) and clip.start < 1_000_000:
+        yield f"{video_id}_{int(clip.start):06d}"
+
+
+def _possible_ids(stem: str) -> set[str]:
+    ids = {stem}
+    for pattern in (_TAIL, _VGGSOUND_TAIL):
+        match = pattern.match(stem)
+        if match:
+            ids.add(match["id"])
+    return ids
+
+
+def _list_local(folder: Path) -> Iterator[str]:
+    if not folder.is_dir():
+        raise ConfigError(
+            f"source {str(folder)!r}: no such folder; expected youtube, column, a URL template with {{video_id}}, "
+            "or a folder of videos"
+        )
+    for root, folders, names in os.walk(folder.absolute(), followlinks=True):
+        folders.sort()
+        yield from (f"{root}/{name}" for name in names)
+
+
+def _list_remote(address: str) -> Iterator[str]:
+    import fsspec
+
+    try:
+        filesystem, root = fsspec.core.url_to_fs(address)
+        if not filesystem.isdir(root):
+            raise ConfigError(f"source {address!r}: no such folder")
+        protocol = address.split("://", 1)[0]
+        for path in filesystem.find(root):
+            yield f"{protocol}://{path.lstrip('/')}" if protocol != "memory" else f"memory://{path}"
+    except (ImportError, ValueError, OSError) as error:
+        raise ConfigError(f"source {address!r}: cannot be listed: {error}") from None
+
+
+def _download(address: str, into: Path) -> Path:
+    import fsspec
+
+    from valor_data.fetch.reasons import reason_of
+
+    # A fixed name: what the file is called elsewhere decides nothing here but its extension.
+    shelf = hashlib.blake2b(address.encode(), digest_size=6).hexdigest()
+    path = into / f"{shelf}{PurePosixPath(address).suffix}"
+    try:
+        filesystem, remote = fsspec.core.url_to_fs(address)
+        filesystem.get_file(remote, str(path))
+    except (OSError, ValueError) as error:
+        raise reason_of(error) from None
+    return path

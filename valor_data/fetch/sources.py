@@ -1,0 +1,38 @@
+"""From the text after `--source` to a source."""
+
+from __future__ import annotations
+
+import re
+
+from valor_data.errors import ConfigError
+from valor_data.fetch import Source
+from valor_data.fetch.folder import FolderSource
+
+
+def open_source(text: str) -> Source:
+    """The source a text names: `youtube`, `column`, a URL template with `{video_id}`, or a folder.
+
+    Raises:
+        ConfigError: the text names none of them, or the folder is not there.
+    """
+    if text == "youtube":
+        from valor_data.fetch.web import YouTubeSource
+
+        return YouTubeSource()
+    if text == "column":
+        from valor_data.fetch.web import ColumnSource
+
+        return ColumnSource()
+    if "{" in text or "}" in text:
+        unknown = [name for name in re.findall(r"\{([^}]*)\}", text) if name != "video_id"]
+        if unknown or "{video_id}" not in text:
+            raise ConfigError(
+                f"source {text!r}: the only placeholder is {{video_id}}, once or more; "
+                f"found {', '.join(f'{{{name}}}' for name in unknown) or 'an unpaired brace'}"
+            )
+        from valor_data.fetch.web import TemplateSource
+
+        return TemplateSource(text)
+    if text.startswith(("http://", "https://")):
+        raise ConfigError(f"source {text!r}: a web address needs {{video_id}} where the id goes")
+    return FolderSource(text)

@@ -1,0 +1,184 @@
+"""What every stage's driver shares: the ledger opened and repaired, settings remembered, progress, executors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+from valor_data.errors import Status
+from valor_data.execute import Executor
+from valor_data.execute.local import LocalExecutor, available_cores
+from valor_data.ledger import Ledger, Outcome
+from valor_data.workdir import WorkDir
+
+SectionT = TypeVar("SectionT")
+
+COMMIT_EVERY_SECONDS = 0.5
+"""What a kill can cost: results that came back in this time are made again."""
+
+log = logging.getLogger("valor_data")
+
+
+class Progress(Protocol):
+    """Shown while a stage runs. The command line draws it; tests and scripts may leave it out."""
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """A stage begins with so many units (`clips`, `shards`) to do."""
+        ...
+
+    def advance(self, status: str, reason: str = "", count: int = 1) -> None:
+        """So many units are done, with this status."""
+        ...
+
+    def finish(self) -> None:
+        """The stage is over."""
+        ...
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Nothing to show."""
+
+    def advance(self, status: str, reason: str = "", count: int = 1) -> None:
+        """Nothing to show."""
+
+    def finish(self) -> None:
+        """Nothing to show."""
+
+
+@dataclass(slots=True)
+class StageReport:
+    """What a stage did in this run.
+
+    Attributes:
+        stage: its name.
+        outcomes: how many clips (or shards) ended with each (status, reason).
+        notices: what a person should know besides.
+    """
+
+    stage: str
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    notices: list[str] = field(default_factory=list)
+
+    def count(self, outcome: Outcome, number: int = 1) -> None:
+        """Counts an outcome."""
+        self.outcomes[(outcome.status.value, outcome.reason)] += number
+
+    @property
+    def done(self) -> int:
+        """How many units ended, whatever way."""
+        return sum(self.outcomes.values())
+
+    def total(self, status: Status) -> int:
+        """How many ended with a status."""
+        return sum(number for (name, _), number in self.outcomes.items() if name == status.value)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-able form, for `--json`."""
+        return {
+            "stage": self.stage,
+            "outcomes": [
+                {"status": status, "reason": reason, "count": number}
+                for (status, reason), number in sorted(self.outcomes.items())
+            ],
+            "notices": self.notices,
+        }
+
+
+class Driver:
+    """The one writer of a work folder, as a context manager.
+
+    On entering it takes the ledger's lock, finishes what a killed run left complete, and removes the rest.
+
+    Args:
+        work: the work folder.
+        progress: shown while stages run.
+
+    Raises:
+        ValorDataError: another driver holds the work folder.
+    """
+
+    def __init__(self, work: WorkDir, progress: Progress | None = None) -> None:
+        self.work = work
+        self.progress: Progress = progress or NoProgress()
+        self.ledger = Ledger(work.ledger)
+        self._last_commit = time.monotonic()
+
+    def __enter__(self) -> Driver:
+        self._repair()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ledger.close()
+        if kind is None:
+            self.work.clean_tmp()
+
+    def _repair(self) -> None:
+        """Adopts what is complete under `tmp/`, then empties it."""
+        if not self.work.tmp.exists():
+            return
+        if any(self.work.tmp.glob("*/*.journal.json")):
+            from valor_data.fetch.video import recover
+
+            for clip in recover(self.work):
+                self.record_fetched(clip.clip_id, clip.outcome, clip.key, clip.media)
+            self.ledger.commit()
+        if any(self.work.tmp.glob("*/*/*.json")):
+            from valor_data.shard.writer import finish_moves
+
+            for name in finish_moves(self.work):
+                log.info("finished the interrupted move of %s", name)
+        self.work.clean_tmp()
+
+    def record_fetched(self, clip_id: int, outcome: Outcome, key: str | None, media: object) -> None:
+        """Writes what fetch made of a clip: its media first, then the outcome."""
+        from valor_data.ledger import MediaRow
+
+        if key is not None:
+            self.ledger.set_key(clip_id, key)
+        if isinstance(media, MediaRow):
+            self.ledger.record_media(clip_id, media)
+        self.ledger.record(clip_id, "fetch", outcome)
+
+    def remember(self, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]) -> SectionT:
+        """Settings once chosen for a work folder stay chosen until others are given.
+
+        Args:
+            stage: whose settings they are.
+            section: the settings of this run.
+            explicit: names that were given for this run, on the command line or in `valor.toml`.
+            names: the settings to remember.
+
+        Returns:
+            The section with former choices in place of defaults.
+        """
+        before = json.loads(self.ledger.get_meta(f"settings.{stage}") or "{}")
+        kept = {name: value for name, value in before.items() if name in names and name not in explicit}
+        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+        section = dataclasses.replace(section, **kept)  # type: ignore[type-var]
+        now = {name: getattr(section, name) for name in names}
+        self.ledger.set_meta(f"settings.{stage}", json.dumps(now))
+        return section
+
+    def executor(self, workers: int, preload: Sequence[str]) -> Executor:
+        """Local workers; 0 means one for each core."""
+        return LocalExecutor(workers or available_cores(), self.work.own_tmp(), preload=preload, tasks_per_worker=0)
+
+    def commit_now_and_then(self) -> bool:
+        """Commits when the last time is long enough ago; tells whether it did."""
+        if time.monotonic() - self._last_commit < COMMIT_EVERY_SECONDS:
+            return False
+        self.ledger.commit()
+        self._last_commit = time.monotonic()
+        return True

@@ -1,0 +1,96 @@
+"""Reading shards: samples as they were written, with what a clip does not have taken away again.
+
+This is the one module of the room that the trainer may use.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from valor_data.clip import Caption, Clip, Question
+from valor_data.errors import ShardError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A clip read from a shard.
+
+    Attributes:
+        clip: the annotation.
+        jpegs: the pictures as JPEG files, in order; empty in a set without picture.
+        mel: float16 `[T, n_mels]`, natural log, not normalised; None in a set without sound.
+        details: the whole of the sample's JSON.
+        media: bytes of `flac` and `mp4` members, where the set includes them.
+    """
+
+    clip: Clip
+    jpegs: tuple[bytes, ...]
+    mel: np.ndarray[Any, np.dtype[np.float16]] | None
+    details: dict[str, Any]
+    media: dict[str, bytes]
+
+    @property
+    def key(self) -> str:
+        """The clip's key."""
+        return str(self.details["key"])
+
+
+def read_samples(tars: Iterable[str | Path]) -> Iterator[Sample]:
+    """Reads every sample of some tars, in order, through webdataset.
+
+    Args:
+        tars: paths of shards.
+
+    Raises:
+        ShardError: a tar is damaged, or is no shard of this package; the message names it.
+    """
+    import webdataset
+
+    for tar in tars:
+        pipeline = webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False)
+        try:
+            for files in pipeline:
+                yield decode_sample(files)
+        except (OSError, ValueError, KeyError) as error:
+            raise ShardError(f"{tar}: {error}; run `valor-data verify` on its work folder") from error
+
+
+def decode_sample(files: dict[str, Any]) -> Sample:
+    """A sample from its members, as webdataset groups them (extension to bytes)."""
+    details = json.loads(files["json"])
+    frames = sorted(name for name in files if name.startswith("frame_") and name.endswith(".jpg"))
+    mel = None
+    if "mel.npy" in files:
+        mel = np.load(io.BytesIO(files["mel.npy"]), allow_pickle=False)
+    return Sample(
+        clip=clip_of(details),
+        jpegs=tuple(files[name] for name in frames),
+        mel=mel,
+        details=details,
+        media={name: files[name] for name in ("flac", "mp4") if name in files},
+    )
+
+
+def clip_of(details: dict[str, Any]) -> Clip:
+    """The annotation inside a sample's JSON; entries that stand for nothing are left out."""
+    return Clip(
+        video_id=details["video_id"],
+        start=details["start"],
+        end=details["end"],
+        split=details["split"],
+        captions=tuple(Caption(c["text"], c["role"]) for c in details["captions"] if c["text"]),
+        labels=tuple(label for label in details["labels"] if label),
+        label_names=tuple(label for label in details["label_names"] if label),
+        questions=tuple(
+            Question(q["question_id"], q["question"], tuple(a for a in q["answers"] if a))
+            for q in details["questions"]
+            if q["question"]
+        ),
+    )

@@ -1,0 +1,205 @@
+"""One sample: the members of a clip inside a shard, and what its JSON says.
+
+Every sample of a run has the same members and its JSON the same fields: never null, never an empty list, and
+a number that can be fractional always written with a point, because readers infer types from a few samples.
+What a clip does not have is written as one empty entry (`labels: [""]`); `reader` takes it away again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from valor_data.clip import Caption, Clip, Seconds
+from valor_data.config import ShardSection
+from valor_data.media.facts import Facts
+from valor_data.media.settings import FrameSettings, MelSettings
+
+SAMPLE_SCHEMA_VERSION = 1
+
+SOURCE_FIELDS = ("extractor", "license", "channel_id", "format_id", "container")
+"""What a sample says of its origin; always texts, empty when the source does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSettings:
+    """What decides about the bytes of a sample, besides the media and the annotation."""
+
+    modalities: str
+    frames: FrameSettings
+    mel: MelSettings
+    include: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, section: ShardSection, modalities: str) -> SampleSettings:
+        """The settings that a `[shard]` section means."""
+        return cls(
+            modalities=modalities,
+            frames=FrameSettings(section.num_frames, section.frame_short_side_px, section.jpeg_quality),
+            mel=MelSettings.named(section.mel),
+            include=tuple(sorted(set(section.include))),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form; part of a shard's digest."""
+        return {
+            "sample_schema_version": SAMPLE_SCHEMA_VERSION,
+            "modalities": self.modalities,
+            "frames": asdict(self.frames) if "v" in self.modalities else {},
+            "mel": asdict(self.mel) if "a" in self.modalities else {},
+            "include": list(self.include),
+        }
+
+    def member_names(self) -> tuple[str, ...]:
+        """Extensions of a sample's members, sorted."""
+        names = ["json", "txt"]
+        if "v" in self.modalities:
+            names += [f"frame_{i:02d}.jpg" for i in range(self.frames.count)]
+        if "a" in self.modalities:
+            names.append("mel.npy")
+        names += [{"audio": "flac", "video": "mp4"}[name] for name in self.include]
+        return tuple(sorted(names))
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A kept clip: what its sample is made of.
+
+    Attributes:
+        clip_id: its number in the ledger.
+        clip: the annotation.
+        path: the media file; None when the media were discarded (its members come from the former tar).
+        offset_seconds: the second of the video at which the file's second 0 lies.
+        facts: what was measured, as JSON.
+        source: what is known of the origin, as JSON.
+        digest: of everything above that the sample shows.
+    """
+
+    clip_id: int
+    clip: Clip
+    path: Path | None
+    offset_seconds: Seconds
+    facts: str
+    source: str
+    digest: str
+
+    @property
+    def key(self) -> str:
+        """The clip's key."""
+        return self.clip.key or ""
+
+
+def make_members(request: SampleRequest, settings: SampleSettings) -> dict[str, bytes]:
+    """Decodes a clip and makes the members of its sample.
+
+    Returns:
+        Extension to bytes, for each of `SampleSettings.member_names`.
+
+    Raises:
+        ClipError: the clip cannot be decoded after all.
+        FileNotFoundError: the media file is gone.
+    """
+    from valor_data.media import include
+    from valor_data.media.extract import extract_clip
+
+    clip, path = request.clip, request.path
+    if path is None or not path.is_file():
+        raise FileNotFoundError(str(path))
+    end = clip.end if clip.end is not None else clip.start
+    features = extract_clip(
+        path, request.offset_seconds, clip.start, end, settings.frames, settings.mel, settings.modalities
+    )
+    members: dict[str, bytes] = {
+        "txt": first_caption(clip).encode(),
+        "json": sample_json(
+            request,
+            settings,
+            frame_moments=features.frame_moments,
+            num_frames_clamped=features.num_frames_clamped,
+            audio_spans=features.audio_spans,
+        ),
+    }
+    for number, jpeg in enumerate(features.jpegs):
+        members[f"frame_{number:02d}.jpg"] = jpeg
+    if features.mel is not None:
+        members["mel.npy"] = array_bytes(features.mel)
+    if "audio" in settings.include:
+        members["flac"] = include.audio_flac(path, request.offset_seconds, clip.start, end)
+    if "video" in settings.include:
+        members["mp4"] = include.video_mp4(path, request.offset_seconds, clip.start, end)
+    return members
+
+
+def remake_members(request: SampleRequest, settings: SampleSettings, former: dict[str, bytes]) -> dict[str, bytes]:
+    """The members of a clip whose media are gone: pictures and sound as they were, text and JSON anew."""
+    before = json.loads(former["json"])
+    return {
+        **former,
+        "txt": first_caption(request.clip).encode(),
+        "json": sample_json(
+            request,
+            settings,
+            frame_moments=before["frame_moments"],
+            num_frames_clamped=before["num_frames_clamped"],
+            audio_spans=before["audio_spans"],
+        ),
+    }
+
+
+def first_caption(clip: Clip) -> str:
+    """The clip's first caption; empty when it has none."""
+    return clip.captions[0].text if clip.captions else ""
+
+
+def sample_json(
+    request: SampleRequest,
+    settings: SampleSettings,
+    *,
+    frame_moments: Any,
+    num_frames_clamped: int,
+    audio_spans: Any,
+) -> bytes:
+    """What a sample says of itself, as `schemas/sample.schema.json` describes it."""
+    clip = request.clip
+    source = json.loads(request.source)
+    tree = {
+        "schema_version": SAMPLE_SCHEMA_VERSION,
+        "key": request.key,
+        "video_id": clip.video_id,
+        "start": float(clip.start),
+        "end": float(clip.end if clip.end is not None else clip.start),
+        "split": clip.split,
+        "captions": [asdict(caption) for caption in clip.captions or (Caption(""),)],
+        "labels": list(clip.labels) or [""],
+        "label_names": list(clip.label_names) or [""],
+        "questions": [
+            {"question_id": q.question_id, "question": q.question, "answers": list(q.answers) or [""]}
+            for q in clip.questions
+        ]
+        or [{"question_id": "", "question": "", "answers": [""]}],
+        "frame_moments": [round(float(moment), 6) for moment in frame_moments] or [0.0],
+        "num_frames_clamped": int(num_frames_clamped),
+        "audio_spans": [[round(float(a), 6), round(float(b), 6)] for a, b in audio_spans] or [[0.0, 0.0]],
+        "mel": settings.mel.to_dict() if "a" in settings.modalities else MelSettings.named("valor").to_dict(),
+        "modalities": settings.modalities,
+        "facts": facts_fields(request.facts),
+        "source": {name: str(source.get(name, "")) for name in SOURCE_FIELDS},
+    }
+    return json.dumps(tree, ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode()
+
+
+def facts_fields(facts: str) -> dict[str, Any]:
+    """The measured figures that a sample carries: every one of one type, never null."""
+    return Facts.from_dict(json.loads(facts)).for_sample()
+
+
+def array_bytes(array: np.ndarray[Any, Any]) -> bytes:
+    """An array in NumPy's own file form, C order, no pickle."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()

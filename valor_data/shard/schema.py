@@ -1,0 +1,65 @@
+"""The JSON Schema of a sample's JSON, written from the code; `schemas/sample.schema.json` is its copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from valor_data.clip import ROLES
+from valor_data.media.facts import Facts
+from valor_data.media.settings import MelSettings
+from valor_data.shard.sample import SAMPLE_SCHEMA_VERSION, SOURCE_FIELDS
+
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "number"}
+
+
+def sample_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of `<key>.json` in a shard: every field is there, no list is empty."""
+    span = {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2}
+    fields: dict[str, Any] = {
+        "schema_version": {"const": SAMPLE_SCHEMA_VERSION},
+        "key": {"type": "string", "pattern": "^[A-Za-z0-9_=-]+_[0-9]{8}_[0-9]{8}$"},
+        "video_id": {"type": "string", "minLength": 1},
+        "start": {"type": "number", "minimum": 0, "description": "seconds from the start of the video"},
+        "end": {"type": "number", "exclusiveMinimum": 0, "description": "seconds; the clip is [start, end)"},
+        "split": {"type": "string", "minLength": 1},
+        "captions": _list(_record({"text": _TEXT, "role": {"enum": list(ROLES)}})),
+        "labels": _list(_TEXT),
+        "label_names": _list(_TEXT),
+        "questions": _list(_record({"question_id": _TEXT, "question": _TEXT, "answers": _list(_TEXT)})),
+        "frame_moments": _list({**_NUMBER, "description": "seconds from the start of the clip"}),
+        "num_frames_clamped": {"type": "integer", "minimum": 0},
+        "audio_spans": _list({**span, "description": "where the clip has sound, in seconds of the clip"}),
+        "mel": _record({name: _json_type(value) for name, value in MelSettings.named("valor").to_dict().items()}),
+        "modalities": {"enum": ["av", "v", "a"]},
+        "facts": _record({name: _json_type(value) for name, value in Facts.empty().for_sample().items()}),
+        "source": _record(dict.fromkeys(SOURCE_FIELDS, _TEXT)),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "valor-data sample",
+        "description": "One clip inside a shard. What a clip does not have is one empty entry, never null.",
+        **_record(fields),
+    }
+
+
+def _record(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": 1}
+
+
+def _json_type(value: object) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, int):
+        return {"type": "integer"}
+    if isinstance(value, float):
+        return dict(_NUMBER)
+    if isinstance(value, str):
+        return dict(_TEXT)
+    if isinstance(value, list):
+        return _list(_json_type(value[0]))
+    raise TypeError(f"{type(value).__name__} has no place in a sample")
