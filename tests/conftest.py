@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,22 @@ def shared() -> Path:
             pytest.fail(text)
         pytest.skip(text)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says at the end what was left out, why, and how to add it; the last line stays pytest's own."""
+    left_out = Counter(_skip_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    slow = config.option.markexpr == "not slow"
+    if not left_out and not slow:
+        return
+    terminalreporter.section("left out")
+    for reason, count in left_out.most_common():
+        terminalreporter.line(f"{count} check{'s' if count > 1 else ''}: {reason}")
+    if slow:
+        terminalreporter.line("the slow checks: run make test-slow")
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    """The words given to `pytest.skip`, without the place they were said at."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
