@@ -1,9 +1,7 @@
 """Annotation formats in, checked manifest out.
 
-    result = build_manifest(["desc_train.json", "eval_segments.csv"])
-    write_manifest(result, "manifest.parquet")
-    for clip in read_manifest("manifest.parquet").clips():
-        ...
+`build_manifest` reads and joins annotation files, `write_manifest` writes what came of it, and
+`read_manifest(path).clips()` gives its clips one after another.
 """
 
 from __future__ import annotations

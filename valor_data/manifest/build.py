@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from valor_data.errors import ManifestError
 from valor_data.manifest.check import check_values
@@ -89,8 +89,15 @@ def build_manifest(
         "label_rows_unused": joiner.num_label_rows_unused,
         "clips_without_label_row": joiner.num_clips_unlabelled,
     }
-    return ManifestResult(manifest, joiner.rejects, sum(i.num_rows for i in inputs), counts,
-                          manifest.split_counts(), joiner.rejects.counts(), tuple(joiner.notices))
+    return ManifestResult(
+        manifest,
+        joiner.rejects,
+        sum(i.num_rows for i in inputs),
+        counts,
+        manifest.split_counts(),
+        joiner.rejects.counts(),
+        tuple(joiner.notices),
+    )
 
 
 def write_manifest(result: ManifestResult, path: str | Path, *, rejects_path: str | Path | None = None) -> Path:
@@ -191,13 +198,17 @@ def _without_leaks(table: pa.Table, joiner: Joiner) -> pa.Table:
     if joiner.options.on_leak == "error":
         shown = ", ".join(f"{video} ({' and '.join(splits)})" for video, splits in list(leaks.items())[:_NUM_SHOWN])
         more = f" and {len(leaks) - _NUM_SHOWN} more" if len(leaks) > _NUM_SHOWN else ""
-        raise ManifestError(f"{len(leaks)} videos are in more than one split: {shown}{more}; take them out of one, or "
-                            "--on-leak drop keeps each in one split (test, then val, before train)")
+        raise ManifestError(
+            f"{len(leaks)} videos are in more than one split: {shown}{more}; take them out of one, or "
+            "--on-leak drop keeps each in one split (test, then val, before train)"
+        )
     dropped = rows_to_drop(table, leaks)
     _refuse_leaks(table, dropped, leaks, joiner)
     keep = np.ones(table.num_rows, dtype=bool)
     keep[dropped] = False
-    joiner.notices.append(f"{len(leaks)} videos were in more than one split; {len(dropped)} of their clips were dropped")
+    joiner.notices.append(
+        f"{len(leaks)} videos were in more than one split; {len(dropped)} of their clips were dropped"
+    )
     return table.filter(pa.array(keep))
 
 
@@ -213,20 +224,26 @@ def _refuse_leaks(table: pa.Table, dropped: np.ndarray, leaks: dict[str, list[st
         detail = f"video {row['video_id']!r} is in {kept!r} too, where it stays; this clip was {row['split']!r}"
         origins = [(files[i], rows[i]) for i in range(offsets[clip], offsets[clip + 1])]
         texts = [caption["text"] for caption in row["captions"]]
-        for (file, number), text in zip(origins or [(columns.clip_files[clip], columns.clip_rows[clip])],
-                                        texts or [row["video_id"]], strict=True):
+        for (file, number), text in zip(
+            origins or [(columns.clip_files[clip], columns.clip_rows[clip])], texts or [row["video_id"]], strict=True
+        ):
             joiner.rejects.add(joiner.inputs[file].source.name, Reject(int(number), text, "leak", detail))
 
 
 def _counts(table: pa.Table) -> dict[str, int]:
     """What the manifest holds, in numbers."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    lengths: dict[str, Any] = {
+        column: pc.list_value_length(table[column]) for column in ("captions", "questions", "labels")
+    }
+
     def total(column: str) -> int:
-        return int(pc.sum(pc.list_value_length(table[column])).as_py() or 0)
+        return int(pc.sum(lengths[column]).as_py() or 0)
 
     def without(column: str) -> int:
-        return int(pc.sum(pc.equal(pc.list_value_length(table[column]), 0)).as_py() or 0)
+        return int(pc.sum(pc.equal(lengths[column], pa.scalar(0))).as_py() or 0)
 
     num = int(table.num_rows)
     return {

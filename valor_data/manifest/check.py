@@ -29,17 +29,21 @@ def check_columns(schema: pa.Schema, file: Path | None, remedy: str) -> None:
     for field in expected:
         if field.name not in names:
             found = ", ".join(names[:12]) or "none"
-            raise ManifestError(f"no manifest: the column is missing; found columns {found}; {remedy}", file=file,
-                                column=field.name)
+            raise ManifestError(
+                f"no manifest: the column is missing; found columns {found}; {remedy}", file=file, column=field.name
+            )
         plain = pa.table({"c": pa.array([], field.type)}).schema.field("c").type
         given = schema.field(field.name).type
         if not _same_shape(given, plain):
-            raise ManifestError(f"the column's type is {given}, expected {plain}; {remedy}", file=file, column=field.name)
+            raise ManifestError(
+                f"the column's type is {given}, expected {plain}; {remedy}", file=file, column=field.name
+            )
     extra = [name for name in names if name not in expected.names]
     if extra:
         raise ManifestError(f"not a column of a manifest; {remedy}", file=file, column=extra[0])
     if names != expected.names:
-        raise ManifestError(f"the columns stand in another order, expected {', '.join(expected.names)}; {remedy}", file=file)
+        order = ", ".join(expected.names)
+        raise ManifestError(f"the columns stand in another order, expected {order}; {remedy}", file=file)
 
 
 def _same_shape(given: Any, expected: Any) -> bool:
@@ -49,16 +53,19 @@ def _same_shape(given: Any, expected: Any) -> bool:
     if pa.types.is_list(expected):
         return pa.types.is_list(given) and _same_shape(given.value_type, expected.value_type)
     if pa.types.is_struct(expected):
-        return (pa.types.is_struct(given) and [f.name for f in given] == [f.name for f in expected]
-                and all(_same_shape(g.type, e.type) for g, e in zip(given, expected, strict=True)))
+        return (
+            pa.types.is_struct(given)
+            and [f.name for f in given] == [f.name for f in expected]
+            and all(_same_shape(g.type, e.type) for g, e in zip(given, expected, strict=True))
+        )
     return bool(given.equals(expected))
 
 
-def check_values(table: pa.Table, file: Path | None = None) -> None:
+def check_values(table: Any, file: Path | None = None) -> None:
     """Checks every value of a table that has the manifest's columns.
 
     Args:
-        table: the rows.
+        table: the rows, a `pyarrow.Table`.
         file: where they come from, for messages.
 
     Raises:
@@ -71,7 +78,7 @@ def check_values(table: pa.Table, file: Path | None = None) -> None:
             raise ManifestError(f"{str(value)[:120]!r}: expected {rule}", file=file, row=rows + 1, column=column)
 
 
-def _rules(table: pa.Table) -> Iterator[tuple[str, str, Any]]:
+def _rules(table: Any) -> Iterator[tuple[str, str, Any]]:
     """Column, rule in words, and the rows that break it."""
     import numpy as np
     import pyarrow as pa
@@ -87,7 +94,8 @@ def _rules(table: pa.Table) -> Iterator[tuple[str, str, Any]]:
     first = np.asarray(starts)
     last = np.asarray(pc.fill_null(ends, MAX_MS / 1000))
     yield "start_seconds", f"0 to {MAX_MS / 1000}", ~((first >= 0) & (first <= MAX_MS / 1000))
-    yield "end_seconds", f"more than the start and at most {MAX_MS / 1000}", ~((last >= first) & (last <= MAX_MS / 1000))
+    in_range = (last >= first) & (last <= MAX_MS / 1000)
+    yield "end_seconds", f"more than the start and at most {MAX_MS / 1000}", ~in_range
     first_ms, last_ms = to_ms_array(first), to_ms_array(last)
     open_ended = np.asarray(pc.is_null(ends), dtype=bool)
     yield "end_seconds", "a millisecond or more after the start", (last_ms <= first_ms) & ~open_ended
@@ -100,11 +108,11 @@ def _rules(table: pa.Table) -> Iterator[tuple[str, str, Any]]:
     yield "key", "each clip once", _repeated(ids, first_ms, np.where(open_ended, -1, last_ms))
     yield "split", "up to 32 letters, digits, _ or -", _unlike(table["split"], SPLIT_NAME.pattern)
     yield from _list_rules(table)
-    empty = pa.array([""], pa.string())
+    empty: Any = pa.array([""], pa.string())
     yield "url", "an address, or null", pc.fill_null(pc.is_in(table["url"], value_set=empty), False)
 
 
-def _list_rules(table: pa.Table) -> Iterator[tuple[str, str, Any]]:
+def _list_rules(table: Any) -> Iterator[tuple[str, str, Any]]:
     """The rules of what the lists hold."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -112,20 +120,21 @@ def _list_rules(table: pa.Table) -> Iterator[tuple[str, str, Any]]:
     captions = table["captions"].combine_chunks()
     texts, roles = (pc.struct_field(captions.flatten(), name) for name in ("text", "role"))
     yield "captions", "texts that are not blank", _owners(captions, _unlike(texts, r"(?s).*\S.*"))
-    known = pa.array(ROLES, pa.string())
+    known: Any = pa.array(ROLES, pa.string())
     yield "captions", f"roles among {', '.join(ROLES)}", _owners(captions, pc.invert(pc.is_in(roles, value_set=known)))
     for name in ("labels", "label_names"):
         column = table[name].combine_chunks()
         yield name, "texts that are not blank", _owners(column, _unlike(column.flatten(), r"(?s).*\S.*"))
     lengths, named = (pc.list_value_length(table[name].combine_chunks()) for name in ("labels", "label_names"))
-    yield "label_names", "none, or one for each label", pc.and_(pc.not_equal(named, 0), pc.not_equal(named, lengths))
+    unequal = pc.and_(pc.not_equal(named, pa.scalar(0)), pc.not_equal(named, lengths))
+    yield "label_names", "none, or one for each label", unequal
     questions = table["questions"].combine_chunks()
     for name in ("question_id", "question"):
         texts = pc.struct_field(questions.flatten(), name)
         yield "questions", f"a {name} that is not blank", _owners(questions, _unlike(texts, r"(?s).*\S.*"))
-    answers = pc.struct_field(questions.flatten(), "answers")
-    counts = pc.fill_null(pc.list_value_length(answers), 0)
-    yield "questions", "at least one answer", _owners(questions, pc.equal(counts, 0))
+    answers: Any = pc.struct_field(questions.flatten(), "answers")
+    counts: Any = pc.fill_null(pc.list_value_length(answers), 0)
+    yield "questions", "at least one answer", _owners(questions, pc.equal(counts, pa.scalar(0)))
 
 
 def _unlike(texts: Any, pattern: str) -> Any:
@@ -136,9 +145,10 @@ def _unlike(texts: Any, pattern: str) -> Any:
 
 
 def _outside(numbers: Any, low: int, high: int) -> Any:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.or_(pc.less(numbers, low), pc.greater(numbers, high))
+    return pc.or_(pc.less(numbers, pa.scalar(low)), pc.greater(numbers, pa.scalar(high)))
 
 
 def _owners(lists: Any, broken: Any) -> Any:
@@ -156,8 +166,9 @@ def _repeated(ids: Any, first_ms: Any, last_ms: Any) -> Any:
     import numpy as np
     import pyarrow as pa
 
-    rows = pa.table({"id": ids, "first": first_ms, "last": last_ms, "row": np.arange(len(first_ms))})
-    firsts = rows.group_by(["id", "first", "last"], use_threads=False).aggregate([("row", "min")])["row_min"]
+    spans: dict[str, Any] = {"id": ids, "first": first_ms, "last": last_ms, "row": np.arange(len(first_ms))}
+    groups: Any = pa.table(spans).group_by(["id", "first", "last"], use_threads=False)
+    firsts = groups.aggregate([("row", "min")])["row_min"]
     repeated = np.ones(len(first_ms), dtype=bool)
     repeated[np.asarray(firsts)] = False
     return repeated

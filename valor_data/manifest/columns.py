@@ -30,7 +30,7 @@ class _Texts:
 
     def __init__(self, kind: pa.DataType) -> None:
         self._kind = kind
-        self._chunks: list[pa.Array] = []
+        self._chunks: list[Any] = []
         self._waiting: list[Any] = []
 
     def append(self, value: Any) -> None:
@@ -44,11 +44,12 @@ class _Texts:
         self._chunks.append(pa.array(self._waiting, self._kind))
         self._waiting = []
 
-    def finish(self) -> pa.ChunkedArray:
+    def finish(self) -> Any:
         import pyarrow as pa
 
         self._flush()
-        return pa.chunked_array(self._chunks, self._kind)
+        kind: Any = self._kind
+        return pa.chunked_array(self._chunks, kind)
 
 
 class _Parts:
@@ -63,7 +64,7 @@ class _Parts:
         for column, value in zip(self.columns.values(), values, strict=True):
             column.append(value)
 
-    def by_clip(self, num_clips: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, pa.ChunkedArray]]:
+    def by_clip(self, num_clips: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
         """Offsets of each clip's parts, the order that brings them together (None: as they are), the columns."""
         offsets, order = group(self.clips, num_clips)
         return offsets, order, {name: column.finish() for name, column in self.columns.items()}
@@ -203,18 +204,21 @@ class ClipColumns:
             end = pa.array(from_ms_array(ends[low:high]), mask=ends[low:high] == _OPEN)
             codes, code_offsets = _cut(*labels, low, high)
             named = _names_of(code_offsets, codes, texts, spoken)
-            yield pa.Table.from_arrays([
-                key_column(video_ids, start, end),
-                video_ids,
-                start,
-                end,
-                pa.array(list(self._splits), pa.string()).take(pa.array(splits[low:high])),
-                _structs(captions, low, high, "captions"),
-                pa.ListArray.from_arrays(code_offsets, texts.take(codes)),
-                named,
-                _number_questions(_structs(questions, low, high, "questions")),
-                pc.cast(urls.slice(low, high - low).combine_chunks(), pa.string()),
-            ], schema=manifest_schema())
+            yield pa.Table.from_arrays(
+                [
+                    key_column(video_ids, start, end),
+                    video_ids,
+                    start,
+                    end,
+                    pa.array(list(self._splits), pa.string()).take(pa.array(splits[low:high], pa.int32())),
+                    _structs(captions, low, high, "captions"),
+                    pa.ListArray.from_arrays(code_offsets, texts.take(codes)),
+                    named,
+                    _number_questions(_structs(questions, low, high, "questions")),
+                    pc.cast(urls.slice(low, high - low).combine_chunks(), pa.string()),
+                ],
+                schema=manifest_schema(),
+            )
 
     def _labels_by_clip(self, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
         """Offsets of each clip's labels, and the label codes, each once a clip in order of appearance."""
@@ -231,14 +235,15 @@ class ClipColumns:
         return offsets, codes[order]
 
 
-def _cut(offsets: np.ndarray, codes: np.ndarray, low: int, high: int) -> tuple[pa.Array, pa.Array]:
+def _cut(offsets: np.ndarray, codes: np.ndarray, low: int, high: int) -> tuple[Any, Any]:
+    """The codes of some clips, and their offsets from 0, as Arrow arrays."""
     import pyarrow as pa
 
-    here = offsets[low:high + 1]
-    return pa.array(codes[here[0]:here[-1]]), pa.array(here - here[0], pa.int32())
+    here = offsets[low : high + 1]
+    return pa.array(codes[here[0] : here[-1]]), pa.array(here - here[0], pa.int32())
 
 
-def _label_arrays(codes: dict[str, int], names: dict[str, str]) -> tuple[pa.Array, pa.Array]:
+def _label_arrays(codes: dict[str, int], names: dict[str, str]) -> tuple[Any, Any]:
     """Every label and its name (null where none is known), by code."""
     import pyarrow as pa
 
@@ -246,7 +251,7 @@ def _label_arrays(codes: dict[str, int], names: dict[str, str]) -> tuple[pa.Arra
     return pa.array([p[0] for p in pairs], pa.string()), pa.array([p[1] for p in pairs], pa.string())
 
 
-def _names_of(offsets: pa.Array, codes: pa.Array, texts: pa.Array, spoken: pa.Array) -> pa.Array:
+def _names_of(offsets: Any, codes: Any, texts: Any, spoken: Any) -> Any:
     """The labels in words: a clip none of whose labels has a name gets no names, else one a label."""
     import numpy as np
     import pyarrow as pa
@@ -262,27 +267,25 @@ def _names_of(offsets: pa.Array, codes: pa.Array, texts: pa.Array, spoken: pa.Ar
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32()), names)
 
 
-def _structs(
-    parts: tuple[np.ndarray, np.ndarray | None, dict[str, pa.ChunkedArray]], low: int, high: int, column: str
-) -> pa.Array:
+def _structs(parts: tuple[np.ndarray, np.ndarray | None, dict[str, Any]], low: int, high: int, column: str) -> Any:
     """The list column of some clips, from the parts of all of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     offsets, order, columns = parts
-    here = offsets[low:high + 1]
+    here = offsets[low : high + 1]
     first, num = int(here[0]), int(here[-1] - here[0])
     item = manifest_schema().field(column).type.value_type
     values = []
     for field in item:
         data = columns[field.name]
-        cut = data.slice(first, num) if order is None else data.take(pa.array(order[first:first + num]))
+        cut = data.slice(first, num) if order is None else data.take(pa.array(order[first : first + num]))
         values.append(pc.cast(cut, field.type).combine_chunks())
     structs = pa.StructArray.from_arrays(values, fields=list(item))
     return pa.ListArray.from_arrays(pa.array(here - first, pa.int32()), structs)
 
 
-def _number_questions(questions: pa.Array) -> pa.Array:
+def _number_questions(questions: Any) -> Any:
     """Questions without an id get their place in the clip, from 0, as id."""
     import numpy as np
     import pyarrow as pa
@@ -290,11 +293,12 @@ def _number_questions(questions: pa.Array) -> pa.Array:
 
     items = questions.values
     ids = items.field("question_id")
-    if not len(items) or not pc.any(pc.equal(ids, "")).as_py():
+    missing: Any = pc.equal(ids, pa.scalar(""))
+    if not pc.any(missing).as_py():
         return questions
     offsets = np.asarray(questions.offsets)
     places = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
-    filled = pc.if_else(pc.equal(ids, ""), pa.array(places).cast(pa.string()), ids)
+    filled = pc.if_else(missing, pa.array(places).cast(pa.string()), ids)
     rest = [items.field(name) for name in ("question", "answers")]
     structs = pa.StructArray.from_arrays([filled, *rest], fields=list(items.type))
     return pa.ListArray.from_arrays(questions.offsets, structs)

@@ -55,8 +55,8 @@ def _feed(hashes: dict[str, hashlib._Hash], path: str, array: Any) -> None:
         add("lengths", np.asarray(pc.binary_length(filled)).astype("<i4").tobytes())
         _, offsets, data = filled.buffers()
         if len(filled):
-            ends = np.frombuffer(offsets, dtype=np.int32)[filled.offset:filled.offset + len(filled) + 1]
+            ends = np.frombuffer(offsets, dtype=np.int32)[filled.offset : filled.offset + len(filled) + 1]
             if ends[-1] > ends[0]:
-                add("bytes", memoryview(data)[int(ends[0]):int(ends[-1])])
+                add("bytes", memoryview(data)[int(ends[0]) : int(ends[-1])])
     else:
         add("values", np.asarray(pc.fill_null(array, 0)).astype("<f8").tobytes())

@@ -98,7 +98,8 @@ class Joiner:
     def _progress(self, file: Input, done: int, total: int) -> None:
         if self.report is not None:
             num_rows = sum(i.num_rows for i in self.inputs)
-            self.report(Progress(file.source.name, num_rows, len(self.columns), len(self.rejects), min(done, total), total))
+            found = len(self.columns), len(self.rejects)
+            self.report(Progress(file.source.name, num_rows, *found, min(done, total), total))
 
     def _take(self, row: Row, file: Input) -> None:
         """Adds a row to its clip, or refuses it."""
@@ -120,7 +121,7 @@ class Joiner:
         if is_new and len(self.segments):
             self._add_joined_labels(clip, row.video_id, start_ms, row.end_ms)
         if not added and not file.plan.has_captions:
-            self._refuse(row, file, "duplicate", "the same clip with the same labels stood in an earlier row")
+            self._refuse(row, file, "duplicate", "the same clip with the same labels stood earlier")
 
     def _good_captions(self, row: Row, file: Input) -> Iterator[tuple[str, str]]:
         for text, role in row.captions:
@@ -138,14 +139,14 @@ class Joiner:
                 self.columns.add_caption(clip, text, role, (file.number, row.number))
                 added = True
             else:
-                self._refuse(row, file, "duplicate", f"the same clip with the same caption {text!r} stood in an earlier row")
+                self._refuse(row, file, "duplicate", f"the same clip with the same caption {text!r} stood earlier")
         for question in row.questions:
             if self.columns.is_new(clip, "question", question.question, *question.answers):
                 self.columns.add_question(clip, question)
                 added = True
             else:
-                self._refuse(row, file, "duplicate", f"the same clip with the same question {question.question!r} "
-                             "stood in an earlier row")
+                found = f"the same clip with the same question {question.question!r} stood earlier"
+                self._refuse(row, file, "duplicate", found)
         return added
 
     def _find_span(self, row: Row, file: Input) -> bool:
@@ -157,15 +158,20 @@ class Joiner:
                 return True
             if spans:
                 shown = ", ".join(f"[{a / 1000}, {b / 1000})" for a, b in sorted(spans)[:3])
-                self._refuse(row, file, "several_spans", f"{len(spans)} spans in the joined lists: {shown}; expected one")
+                found = f"{len(spans)} spans in the joined segment lists: {shown}; expected one"
+                self._refuse(row, file, "several_spans", found)
             else:
                 self._refuse(row, file, "no_span", f"no span for {row.video_id!r} in the joined segment lists")
             return False
         if self.options.whole_videos or not file.plan.youtube:
             row.start_ms = 0
             return True
-        self._refuse(row, file, "no_span", f"id {row.video_id!r} has no span: expected <id>_<start>_<end>, a joined "
-                     "segment list, or --whole-videos")
+        self._refuse(
+            row,
+            file,
+            "no_span",
+            f"id {row.video_id!r} has no span: expected <id>_<start>_<end>, a joined segment list, or --whole-videos",
+        )
         return False
 
     def _add_joined_labels(self, clip: int, video_id: str, start_ms: int, end_ms: int | None) -> None:
@@ -189,5 +195,6 @@ class Joiner:
     def _notice_split(self, file: Input) -> None:
         named = (file.forced_split or file.split) is not None
         if not named and "split" not in file.plan.fields and file.format.name != "vggsound":
-            self.notices.append(f"{file.source.name}: its name says no split, so its rows are {DEFAULT_SPLIT!r}; "
-                                "--split names another")
+            self.notices.append(
+                f"{file.source.name}: its name says no split, so its rows are {DEFAULT_SPLIT!r}; --split names another"
+            )

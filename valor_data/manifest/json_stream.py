@@ -111,7 +111,7 @@ class JsonReader:
             try:
                 value, end = self._decode(self._buffer, self._at)
                 if end < len(self._buffer) or self._ended:
-                    raw = self._buffer[self._at:end]
+                    raw = self._buffer[self._at : end]
                     self._at = end
                     return value, raw
             except json.JSONDecodeError as error:
@@ -151,7 +151,7 @@ class JsonReader:
             self._ended = True
             return False
         self._line, self._column = self._place(self._at)
-        self._buffer, self._at = self._buffer[self._at:] + chunk, 0
+        self._buffer, self._at = self._buffer[self._at :] + chunk, 0
         return True
 
     def _place(self, at: int) -> tuple[int, int]:
@@ -167,6 +167,7 @@ class JsonReader:
         place = f"in item {max(1, self._item)} (line {line}, column {column})"
         if self._ended and at >= len(self._buffer) - _NEAR_END_CHARACTERS:
             return ManifestError(f"the JSON is cut off {place}; the file is not whole: get it again", file=self._file)
-        found = self._buffer[at:at + 30]
-        return ManifestError(f"not valid JSON {place}: {problem}, found {found!r}; mend the file there",
-                             file=self._file)
+        found = self._buffer[at : at + 30]
+        return ManifestError(
+            f"not valid JSON {place}: {problem}, found {found!r}; mend the file there", file=self._file
+        )

@@ -86,8 +86,13 @@ class ManifestOptions:
     @property
     def fields(self) -> dict[str, str]:
         """The fields that were named, by what they hold: `id`, `caption`, `start`, `end`, `url`."""
-        named = {"id": self.id_field, "caption": self.caption_field, "start": self.start_field,
-                 "end": self.end_field, "url": self.url_field}
+        named = {
+            "id": self.id_field,
+            "caption": self.caption_field,
+            "start": self.start_field,
+            "end": self.end_field,
+            "url": self.url_field,
+        }
         return {meaning: name for meaning, name in named.items() if name is not None}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,22 +111,26 @@ class RejectList:
         """
         import pyarrow as pa
 
-        schema = rejects_schema().with_metadata({
-            "valor_data.rejects_version": REJECTS_VERSION,
-            "valor_data.manifest_fingerprint": fingerprint,
-            "valor_data.reasons": json.dumps(REJECT_CODES),
-        })
-        return pa.table([self.files, self.rows, self.raws, self.reasons, self.details], schema=schema)
+        schema = rejects_schema().with_metadata(
+            {
+                "valor_data.rejects_version": REJECTS_VERSION,
+                "valor_data.manifest_fingerprint": fingerprint,
+                "valor_data.reasons": json.dumps(REJECT_CODES),
+            }
+        )
+        columns: list[Any] = [self.files, self.rows, self.raws, self.reasons, self.details]
+        return pa.table(columns, schema=schema)
 
 
 def rejects_schema() -> pa.Schema:
     """The columns of rejects.parquet, in order."""
     import pyarrow as pa
 
-    return pa.schema([
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("raw", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-    ])
+    kinds: dict[str, Any] = {
+        "file": pa.string(),
+        "row": pa.int64(),
+        "raw": pa.string(),
+        "reason": pa.string(),
+        "detail": pa.string(),
+    }
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])

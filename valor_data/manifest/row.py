@@ -26,9 +26,16 @@ _LETTER = re.compile(r"[^\W\d_]")
 _MIDS = re.compile(r"/[a-z]/[^,/\s]+(?:\s*,\s*/[a-z]/[^,/\s]+)*")
 
 SPLIT_WORDS: dict[str, str] = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
 }
 """The words that name a split, in file names and in split columns."""
 
@@ -106,7 +113,8 @@ def read_spanned_id(value: Any, *, youtube: bool) -> tuple[str, int | None, int 
         RowRefused: no id (`bad_id`) or no span (`bad_span`).
     """
     text = clean(value) if isinstance(value, str) else ""
-    match = None if youtube and len(text) == 11 else _YOUTUBE_SPAN.fullmatch(text) if youtube else _ANY_SPAN.fullmatch(text)
+    bare = youtube and len(text) == 11
+    match = None if bare else (_YOUTUBE_SPAN if youtube else _ANY_SPAN).fullmatch(text)
     if match is None:
         return read_id(value, youtube=youtube), None, None
     start_ms, end_ms = read_span(match[2], match[3])
@@ -119,7 +127,7 @@ def read_seconds(value: Any) -> float | None:
     Raises:
         RowRefused: something else (`bad_span`).
     """
-    if value is None or isinstance(value, float | int) and not isinstance(value, bool):
+    if value is None or (isinstance(value, float | int) and not isinstance(value, bool)):
         return value
     if isinstance(value, str):
         text = value.strip()
@@ -239,7 +247,7 @@ def read_question(value: dict[str, Any]) -> Question:
     texts = tuple(dict.fromkeys(clean(str(a)) for a in _as_list(answers) if a is not None and str(a).strip()))
     question = value.get("question")
     if not isinstance(question, str) or not clean(question) or not texts:
-        raise RowRefused("question_bad", f"question {question!r} with answers {answers!r}: expected a text and an answer")
+        raise RowRefused("question_bad", f"question {question!r} with answers {answers!r}: expected a text and answers")
     question_id = value.get("question_id")
     return Question("" if question_id is None else clean(str(question_id)), clean(question), texts)
 

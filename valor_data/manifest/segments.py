@@ -65,8 +65,11 @@ class SegmentStore:
     def is_used(self, video_id: str, start_ms: int | None, end_ms: int | None) -> bool:
         """Whether a caption has asked for this span."""
         start, end = (_OPEN if ms is None else ms for ms in (start_ms, end_ms))
-        return any(self._used[i] for i in self._indices(self._by_video.get(video_id))
-                   if self._starts_ms[i] == start and self._ends_ms[i] == end)
+        return any(
+            self._used[i]
+            for i in self._indices(self._by_video.get(video_id))
+            if self._starts_ms[i] == start and self._ends_ms[i] == end
+        )
 
     @staticmethod
     def _indices(known: int | tuple[int, ...] | None) -> tuple[int, ...]:

@@ -57,14 +57,15 @@ class Source:
         """The file's text, from its beginning, with line ends as they are."""
         with self.path.open("rb") as raw:
             self._raw = raw
-            data = cast("BinaryIO", gzip.open(raw) if self.is_gzip else raw)
+            data = cast("BinaryIO", gzip.GzipFile(fileobj=raw) if self.is_gzip else raw)
             try:
                 text = io.TextIOWrapper(data, "utf-8-sig", "surrogateescape", newline="")
                 with text:
                     yield text
             except (gzip.BadGzipFile, EOFError) as error:
-                raise ManifestError(f"the gzip file is damaged or cut off ({error}); get it again",
-                                    file=self.path) from error
+                raise ManifestError(
+                    f"the gzip file is damaged or cut off ({error}); get it again", file=self.path
+                ) from error
             finally:
                 self._raw = None
                 self.position_bytes = self.size_bytes

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from valor_data.manifest.row import SPLIT_WORDS
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 DEFAULT_SPLIT = "train"
@@ -34,7 +35,7 @@ def leaked_videos(table: pa.Table) -> dict[str, list[str]]:
 
     if len(pc.unique(table["split"])) < 2:
         return {}
-    pairs = table.select(["video_id", "split"]).group_by(["video_id", "split"], use_threads=False).aggregate([])
+    pairs: Any = table.select(["video_id", "split"]).group_by(["video_id", "split"], use_threads=False).aggregate([])
     splits: dict[str, list[str]] = {}
     for video_id, split in zip(pairs["video_id"].to_pylist(), pairs["split"].to_pylist(), strict=True):
         splits.setdefault(video_id, []).append(split)
@@ -46,14 +47,18 @@ def kept_split(splits: list[str]) -> str:
     return min(splits, key=lambda name: (name == "train", _KEPT_FIRST.index(name) if name in _KEPT_FIRST else 2, name))
 
 
-def rows_to_drop(table: pa.Table, leaks: dict[str, list[str]]) -> np.ndarray:
+def rows_to_drop(table: pa.Table, leaks: dict[str, list[str]]) -> npt.NDArray[np.int64]:
     """The row numbers of leaked videos' clips outside the split in which they stay."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    suspects = np.flatnonzero(pc.is_in(table["video_id"], value_set=pa.array(list(leaks), pa.string())))
-    chosen = table.select(["video_id", "split"]).take(pa.array(suspects))
-    drop = [kept_split(leaks[video_id]) != split
-            for video_id, split in zip(chosen["video_id"].to_pylist(), chosen["split"].to_pylist(), strict=True)]
-    return suspects[np.array(drop, dtype=bool)]
+    leaked: Any = pa.array(list(leaks), pa.string())
+    suspects: npt.NDArray[np.int64] = np.flatnonzero(pc.is_in(table["video_id"], value_set=leaked))
+    chosen: Any = table.select(["video_id", "split"]).take(pa.array(suspects, pa.int64()))
+    drop = [
+        kept_split(leaks[video_id]) != split
+        for video_id, split in zip(chosen["video_id"].to_pylist(), chosen["split"].to_pylist(), strict=True)
+    ]
+    dropped: npt.NDArray[np.int64] = suspects[np.array(drop, dtype=bool)]
+    return dropped

@@ -45,12 +45,14 @@ def manifest_schema() -> pa.Schema:
 
     text = pa.string()
     caption = pa.struct([pa.field("text", text, nullable=False), pa.field("role", text, nullable=False)])
-    question = pa.struct([
-        pa.field("question_id", text, nullable=False),
-        pa.field("question", text, nullable=False),
-        pa.field("answers", pa.list_(text), nullable=False),
-    ])
-    return pa.schema([
+    question = pa.struct(
+        [
+            pa.field("question_id", text, nullable=False),
+            pa.field("question", text, nullable=False),
+            pa.field("answers", pa.list_(text), nullable=False),
+        ]
+    )
+    fields: list[Any] = [
         pa.field("key", text),
         pa.field("video_id", text, nullable=False),
         pa.field("start_seconds", pa.float64(), nullable=False),
@@ -61,11 +63,12 @@ def manifest_schema() -> pa.Schema:
         pa.field("label_names", pa.list_(text), nullable=False),
         pa.field("questions", pa.list_(question), nullable=False),
         pa.field("url", text),
-    ])
+    ]
+    return pa.schema(fields)
 
 
-def key_column(video_ids: pa.Array, starts: pa.Array, ends: pa.Array) -> pa.Array:
-    """`clip.make_key` for columns: the same keys; null where the end is.
+def key_column(video_ids: Any, starts: Any, ends: Any) -> Any:
+    """`clip.make_key` for Arrow arrays: the same keys; null where the end is.
 
     Args:
         video_ids: checked ids.
@@ -76,13 +79,13 @@ def key_column(video_ids: pa.Array, starts: pa.Array, ends: pa.Array) -> pa.Arra
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    plain = pc.match_substring_regex(video_ids, "^[A-Za-z0-9_-]*$")
+    plain: Any = pc.match_substring_regex(video_ids, "^[A-Za-z0-9_-]*$")
     if not pc.all(plain).as_py():
         escaped = [escape_id(video_id) for video_id in video_ids.filter(pc.invert(plain)).to_pylist()]
         video_ids = pc.replace_with_mask(video_ids, pc.invert(plain), pa.array(escaped, pa.string()))
 
-    def digits(seconds: pa.Array) -> pa.Array:
-        whole = pa.array(to_ms_array(np.asarray(pc.fill_null(seconds, 0.0))))
+    def digits(seconds: Any) -> Any:
+        whole: Any = pa.array(to_ms_array(np.asarray(pc.fill_null(seconds, 0.0))))
         return pc.utf8_lpad(pc.cast(whole, pa.string()), 8, "0")
 
     keys = pc.binary_join_element_wise(video_ids, digits(starts), digits(ends), "_")
@@ -131,7 +134,7 @@ class Manifest:
         """Number of clips by split, in order of first appearance."""
         import pyarrow.compute as pc
 
-        counts = pc.value_counts(self.table["split"])
+        counts: Any = pc.value_counts(self.table["split"])
         return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
 
     def select(self, *, limit: int | None = None, sample: int | None = None, seed: int = 0) -> Manifest:
@@ -154,10 +157,15 @@ class Manifest:
         """Writes the Parquet file at exactly this path; not atomic, see `write_manifest`."""
         import pyarrow.parquet as pq
 
-        sources = [{"name": s.name, "format": s.format, "sha256": s.sha256, "num_rows": s.num_rows}
-                   for s in self.sources]
-        metadata = {_VERSION: MANIFEST_VERSION, _FINGERPRINT: self.fingerprint,
-                    _SOURCES: json.dumps(sources, ensure_ascii=False), _PACKAGE: self.package_version}
+        sources = [
+            {"name": s.name, "format": s.format, "sha256": s.sha256, "num_rows": s.num_rows} for s in self.sources
+        ]
+        metadata = {
+            _VERSION: MANIFEST_VERSION,
+            _FINGERPRINT: self.fingerprint,
+            _SOURCES: json.dumps(sources, ensure_ascii=False),
+            _PACKAGE: self.package_version,
+        }
         table = self.table.cast(manifest_schema()).replace_schema_metadata(metadata)
         pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
 
@@ -182,17 +190,22 @@ def clip_of_row(row: dict[str, Any]) -> Clip:
     )
 
 
-def _drawn(table: pa.Table, num: int, seed: int) -> pa.Array:
+def _drawn(table: pa.Table, num: int, seed: int) -> pa.Array[Any]:
     """Row numbers of the clips with the smallest hashes of seed and key, in order."""
     import numpy as np
     import pyarrow as pa
 
     columns = (table[name].to_pylist() for name in ("key", "video_id", "start_seconds", "split"))
-    ranks = np.array([
-        int.from_bytes(hashlib.blake2b(
-            f"{seed} {key or open_key(video_id, start)} {split}".encode(), digest_size=8).digest(), "big")
-        for key, video_id, start, split in zip(*columns, strict=True)
-    ], dtype=np.uint64)
+    ranks = np.array(
+        [
+            int.from_bytes(
+                hashlib.blake2b(f"{seed} {key or open_key(video_id, start)} {split}".encode(), digest_size=8).digest(),
+                "big",
+            )
+            for key, video_id, start, split in zip(*columns, strict=True)
+        ],
+        dtype=np.uint64,
+    )
     return pa.array(np.sort(np.argsort(ranks, kind="stable")[:num]))
 
 
@@ -230,8 +243,11 @@ def read_manifest(path: str | Path) -> Manifest:
         raise ManifestError(f"its metadata {_SOURCES!r} cannot be read; {_REMEDY}", file=file) from error
     content = fingerprint(table, MANIFEST_VERSION)
     if content != metadata.get(_FINGERPRINT):
-        raise ManifestError("the rows are not those it was written with (the fingerprint differs); make it again, or "
-                            "if the change is meant: Manifest.of(table).save(path)", file=file)
+        raise ManifestError(
+            "the rows are not those it was written with (the fingerprint differs); make it again, or "
+            "if the change is meant: Manifest.of(table).save(path)",
+            file=file,
+        )
     return Manifest(table, content, sources, metadata.get(_PACKAGE, ""))
 
 
@@ -240,5 +256,8 @@ def _check_version(metadata: dict[str, str], file: Path) -> None:
     if version is None:
         raise ManifestError(f"no manifest: its metadata has no {_VERSION!r}; {_REMEDY}", file=file)
     if version != MANIFEST_VERSION:
-        raise ManifestError(f"manifest version {version!r}: this valor-data reads {MANIFEST_VERSION!r}; make it again "
-                            "from its annotation files, or update valor-data", file=file)
+        raise ManifestError(
+            f"manifest version {version!r}: this valor-data reads {MANIFEST_VERSION!r}; make it again "
+            "from its annotation files, or update valor-data",
+            file=file,
+        )

@@ -48,25 +48,28 @@ def plan_reading(format: Format, head: Head, options: ManifestOptions) -> Plan:
     """
     youtube = format.youtube_ids if options.ids == "auto" else options.ids == "youtube"
     if format.field_names is None:
-        return Plan(format.fixed_fields, youtube, format.has_captions, head.delimiter, format.role,
-                    format.clip_seconds)
+        return Plan(format.fixed_fields, youtube, format.has_captions, head.delimiter, format.role, format.clip_seconds)
     if format is LIST:
         refuse_scalar(head)
     names = format.field_names(head)
     fields = find_fields(names, options.fields)
     if "id" not in fields:
         found = ", ".join(map(repr, names[:12])) or "none"
-        raise ManifestError(f"no column or key holds the video id; found {found}; name it with --id-field "
-                            "(and the others with --caption-field, --start-field, --end-field, --url-field)",
-                            file=head.source.path)
+        raise ManifestError(
+            f"no column or key holds the video id; found {found}; name it with --id-field "
+            "(and the others with --caption-field, --start-field, --end-field, --url-field)",
+            file=head.source.path,
+        )
     return Plan(fields, youtube, "caption" in fields or "questions" in fields, head.delimiter, names=tuple(names))
 
 
 def _unknown(head: Head) -> str:
     seen = ", ".join(repr(name[:40]) for name in head.header[:8]) or repr(head.text.strip()[:80])
     known = "; ".join(f"{format.name}: {format.about}" for format in FORMATS)
-    return (f"the format cannot be told; the first line holds {seen}. Known formats: {known}. Name one with "
-            "--format, or the columns with --id-field, --caption-field, --start-field, --end-field, --url-field")
+    return (
+        f"the format cannot be told; the first line holds {seen}. Known formats: {known}. Name one with "
+        "--format, or the columns with --id-field, --caption-field, --start-field, --end-field, --url-field"
+    )
 
 
 __all__ = ["FORMATS", "Format", "Head", "Plan", "plan_reading", "recognise"]

@@ -76,7 +76,8 @@ def read_class_names(source: Source) -> dict[str, str]:
     names: dict[str, str] = {}
     for line, fields, raw, problem in csv_records(source.lines()):
         if fields is None or len(fields) != 3:
-            raise ManifestError(f"{problem or raw.strip()!r}: expected index,mid,display_name", file=source.path, row=line)
+            found = problem or repr(raw.strip())
+            raise ManifestError(f"{found}: expected index,mid,display_name", file=source.path, row=line)
         names[fields[1].strip()] = fields[2].strip()
     names.pop("mid", None)
     return names
@@ -88,7 +89,7 @@ def is_class_list(head: Head) -> bool:
 
 
 def _is_audioset_header(fields: list[str] | None) -> bool:
-    return bool(fields) and plain_name(fields[0]) == "ytid" and len(fields) > 2  # type: ignore[index]  # not None
+    return fields is not None and len(fields) > 2 and plain_name(fields[0]) == "ytid"
 
 
 def _is_audioset(head: Head) -> bool:
@@ -97,8 +98,17 @@ def _is_audioset(head: Head) -> bool:
     return named or bool(_AUDIOSET_ROW.match(first))
 
 
-AUDIOSET = Format("audioset", "CSV with YTID, start_seconds, end_seconds, positive_labels", _is_audioset,
-                  read_audioset, has_captions=False)
-VGGSOUND = Format("vggsound", "CSV without header: <id>_<start>.mp4,label or id,start,label,split",
-                  lambda head: bool(head.lines) and bool(_VGGSOUND_ROW.match(head.lines[0])), read_vggsound,
-                  has_captions=False)
+AUDIOSET = Format(
+    "audioset",
+    "CSV with YTID, start_seconds, end_seconds, positive_labels",
+    _is_audioset,
+    read_audioset,
+    has_captions=False,
+)
+VGGSOUND = Format(
+    "vggsound",
+    "CSV without header: <id>_<start>.mp4,label or id,start,label,split",
+    lambda head: bool(head.lines) and bool(_VGGSOUND_ROW.match(head.lines[0])),
+    read_vggsound,
+    has_captions=False,
+)

@@ -135,16 +135,28 @@ def refuse_scalar(head: Head) -> None:
     """
     items = _whole_items(head.text, head.text.find("[") + 1)
     if items and not any(isinstance(item, dict) for item in items):
-        raise ManifestError(f"a list of {type(items[0]).__name__} values, such as {items[0]!r}: expected objects "
-                            'like {"video_id": …, "desc": …}', file=head.source.path)
+        raise ManifestError(
+            f"a list of {type(items[0]).__name__} values, such as {items[0]!r}: expected objects "
+            'like {"video_id": …, "desc": …}',
+            file=head.source.path,
+        )
 
 
-LIST = Format("valor", 'JSON list [{"video_id": "<id>_<start>_<end>", "desc": …}]',
-              lambda head: head.first == "[", read_list, field_names=_list_keys)
-ANNOTATIONS = Format("annotations", 'JSON {"annotations": [{"video_id": …, "caption": …}]}',
-                     lambda head: head.first == "{" and _is_annotations(head), read_annotations,
-                     field_names=_annotation_keys)
-LINES = Format("jsonl", "one JSON object a line", _is_lines, read_lines, youtube_ids=False,
-               field_names=_line_keys)
-MAPPING = Format("mapping", "JSON {id: caption | [captions] | [{question, answer}]}",
-                 lambda head: head.first == "{", read_mapping)
+LIST = Format(
+    "valor",
+    'JSON list [{"video_id": "<id>_<start>_<end>", "desc": …}]',
+    lambda head: head.first == "[",
+    read_list,
+    field_names=_list_keys,
+)
+ANNOTATIONS = Format(
+    "annotations",
+    'JSON {"annotations": [{"video_id": …, "caption": …}]}',
+    lambda head: head.first == "{" and _is_annotations(head),
+    read_annotations,
+    field_names=_annotation_keys,
+)
+LINES = Format("jsonl", "one JSON object a line", _is_lines, read_lines, youtube_ids=False, field_names=_line_keys)
+MAPPING = Format(
+    "mapping", "JSON {id: caption | [captions] | [{question, answer}]}", lambda head: head.first == "{", read_mapping
+)

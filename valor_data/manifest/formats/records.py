@@ -64,7 +64,8 @@ def rows_of_records(records: Iterable[tuple[int, Any, str]], plan: Plan) -> Iter
     """Reads numbered records; those that cannot be used come out as rejects."""
     for number, record, raw in records:
         if not isinstance(record, dict):
-            yield Reject(number, raw, "bad_row", f"found a {type(record).__name__}: expected an object with named values")
+            found = f"found a {type(record).__name__}: expected an object with named values"
+            yield Reject(number, raw, "bad_row", found)
             continue
         try:
             yield row_of_record(record, number, raw, plan)

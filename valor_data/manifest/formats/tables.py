@@ -79,10 +79,18 @@ def _is_csv(head: Head) -> bool:
     return len(head.header) > 1 and "id" in find_fields(head.header, {})
 
 
-AUDIOCAPS = Format("audiocaps", "CSV with audiocap_id,youtube_id,start_time,caption", _is_audiocaps, read_csv,
-                   role="audio", clip_seconds=AUDIOCAPS_CLIP_SECONDS,
-                   fixed_fields={"id": "youtube_id", "start": "start_time", "caption": "caption"})
-CSV = Format("csv", "CSV or TSV with a header", _is_csv, read_csv, youtube_ids=False,
-             field_names=lambda head: head.header)
-PARQUET = Format("parquet", "Parquet", lambda head: head.is_parquet, read_parquet, youtube_ids=False,
-                 field_names=_parquet_columns)
+AUDIOCAPS = Format(
+    "audiocaps",
+    "CSV with audiocap_id,youtube_id,start_time,caption",
+    _is_audiocaps,
+    read_csv,
+    role="audio",
+    clip_seconds=AUDIOCAPS_CLIP_SECONDS,
+    fixed_fields={"id": "youtube_id", "start": "start_time", "caption": "caption"},
+)
+CSV = Format(
+    "csv", "CSV or TSV with a header", _is_csv, read_csv, youtube_ids=False, field_names=lambda head: head.header
+)
+PARQUET = Format(
+    "parquet", "Parquet", lambda head: head.is_parquet, read_parquet, youtube_ids=False, field_names=_parquet_columns
+)
