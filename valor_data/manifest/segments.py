@@ -18,8 +18,9 @@ class SegmentStore:
     def __init__(self) -> None:
         self._by_video: dict[str, int | tuple[int, ...]] = {}
         self._starts_ms, self._ends_ms = array("q"), array("q")
-        self._labels = array("l")
+        self._labels = array("i")
         self._codes: dict[tuple[str, ...], int] = {}
+        self._texts: dict[str, str] = {}  # one object for each label, however many sets it is in
         self._label_sets: list[tuple[str, ...]] = []
         self._used = bytearray()
 
@@ -37,9 +38,12 @@ class SegmentStore:
         self._starts_ms.append(_OPEN if row.start_ms is None else row.start_ms)
         self._ends_ms.append(_OPEN if row.end_ms is None else row.end_ms)
         self._used.append(0)
-        code = self._codes.setdefault(row.labels, len(self._label_sets))
-        if code == len(self._label_sets):
-            self._label_sets.append(row.labels)
+        code = self._codes.get(row.labels)
+        if code is None:
+            code = len(self._label_sets)
+            labels = tuple(self._texts.setdefault(label, label) for label in row.labels)
+            self._codes[labels] = code
+            self._label_sets.append(labels)
         self._labels.append(code)
         known = self._by_video.get(row.video_id)
         if known is None:
