@@ -11,7 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import av
@@ -150,7 +152,7 @@ def _copyable(source: Source, packets: SpanPackets) -> list[Packet[Any]]:
 
 
 def _complete_times(packets: Sequence[Packet[Any]], reorders: bool) -> None:
-    """Fills in the one time of two that some formats leave out; refuses packets that cannot be completed."""
+    """Fills in times and lengths that some formats leave out; refuses packets that cannot be completed."""
     for packet in packets:
         if packet.pts is None and not reorders:
             packet.pts = packet.dts
@@ -162,6 +164,10 @@ def _complete_times(packets: Sequence[Packet[Any]], reorders: bool) -> None:
         delay = max(early - pts for early, pts in zip(ordered, shown, strict=True))
         for packet, early in zip(packets, ordered, strict=True):
             packet.dts = early - delay
+    steps = [b - a for a, b in pairwise(sorted(shown)) if b > a]
+    for packet in packets:
+        if not packet.duration and steps:  # an mp4 would end before a last picture without a length
+            packet.duration = int(median(steps))
 
 
 def _decode_seconds(packet: Packet[Any]) -> Fraction:

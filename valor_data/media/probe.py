@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,9 @@ class AudioProbe:
     num_channels: int
 
 
+_UNKNOWN = AudioProbe("", 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What a media file is.
@@ -116,14 +120,14 @@ def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> Probe:
     """
     with open_media(path, limits) as container:
         source = choose_streams(container)
-        is_encrypted, turns = _first_packets(source)
+        is_encrypted, turns, early_end = _first_packets(source)
         header = container.duration
-        duration = _real_duration(source, limits)
+        ends = [end for end in (early_end, _real_duration(source, limits)) if end is not None]
         best_video, best_audio = container.streams.best("video"), source.audio
         return Probe(
             container=_name(container),
             extension=_extension(container, source),
-            duration_seconds=duration,
+            duration_seconds=max(ends, default=None),
             header_duration_seconds=header / 1e6 if header and header > 0 else None,
             start_time_seconds=float(source.zero),
             size_bytes=path.stat().st_size,
@@ -168,37 +172,38 @@ def _video_probe(stream: VideoStream, turns: int) -> VideoProbe:
 
 def _audio_probe(stream: AudioStream) -> AudioProbe:
     context = stream.codec_context
-    if context is None:
-        return AudioProbe("", 0, 0)
-    return AudioProbe(context.codec.canonical_name, stream.rate or 0, stream.channels)
+    return AudioProbe(context.codec.canonical_name, stream.rate or 0, stream.channels) if context else _UNKNOWN
 
 
 def _streams(source: Source) -> list[VideoStream | AudioStream]:
     return [stream for stream in (source.video, source.audio) if stream is not None]
 
 
-def _first_packets(source: Source) -> tuple[bool, int]:
-    """Looks at the first packets: are they encrypted, and how is the first picture turned?"""
+def _first_packets(source: Source) -> tuple[bool, int, float | None]:
+    """Whether the first packets are encrypted, the first picture's quarter turns, and where they end."""
     packets: list[Packet[Any]] = []
-    try:
+    with suppress(av.error.FFmpegError):
         for packet in source.container.demux(_streams(source)):
             if packet.has_sidedata("encryption_info"):
-                return True, 0
+                return True, 0, None
             packets.append(packet)
             if len(packets) >= _FIRST_PACKETS:
                 break
-    except av.error.FFmpegError:
-        pass
+    end = max((e for p in packets if (e := _packet_end(p, source)) is not None), default=None)
+    if source.video is None or source.video.codec_context is None:
+        return False, 0, end
     for packet in packets:
-        if source.video is None or packet.stream_index != source.video.index or source.video.codec_context is None:
-            continue
-        try:
-            frames = source.video.codec_context.decode(packet if packet.size else None)
-        except (av.error.FFmpegError, ValueError):
-            continue
-        if frames:
-            return False, quarter_turns(frames[0].rotation)
-    return False, 0
+        if packet.stream_index == source.video.index:
+            with suppress(av.error.FFmpegError, ValueError):
+                frames = source.video.codec_context.decode(packet if packet.size else None)
+                if frames:
+                    return False, quarter_turns(frames[0].rotation), end
+    return False, 0, end
+
+
+def _packet_end(packet: Packet[Any], source: Source) -> float | None:
+    seconds = packet_seconds(packet, source) if packet.size else None
+    return None if seconds is None else seconds + float((packet.duration or 0) * (packet.time_base or 0))
 
 
 def _real_duration(source: Source, limits: Limits) -> float | None:
@@ -219,17 +224,15 @@ def _last_end(source: Source, seek_seconds: float | None, limits: Limits) -> flo
     """End of the last packet from a seek on (None: from the start); None when no packet comes."""
     stream = source.video or source.audio
     last: float | None = None
-    try:
-        if stream is not None and stream.time_base and not source.needs_reading_from_start:
-            seconds = float(source.zero) + (seek_seconds or 0.0)
+    if stream is not None and stream.time_base and not source.needs_reading_from_start:
+        seconds = float(source.zero) + (seek_seconds or 0.0)
+        with suppress(av.error.FFmpegError):
             source.container.seek(int(seconds / stream.time_base), stream=stream)
+    with suppress(av.error.FFmpegError):
         for number, packet in enumerate(source.container.demux(_streams(source))):
-            seconds_at = packet_seconds(packet, source)
-            if packet.size and seconds_at is not None:
-                end = seconds_at + float((packet.duration or 0) * (packet.time_base or 0))
+            end = _packet_end(packet, source)
+            if end is not None:
                 last = end if last is None else max(last, end)
             if number >= limits.max_packets:
                 break
-    except av.error.FFmpegError:
-        pass
     return last
