@@ -21,7 +21,9 @@ _FIELDS = "Names in your files"
 _CHOICE = "What to keep"
 _LOG_EVERY_SECONDS = 10.0
 
-Field = Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=_FIELDS)]
+
+def _field(meaning: str) -> Any:
+    return typer.Option(help=f"The column or key that holds {meaning}.", metavar="NAME", rich_help_panel=_FIELDS)
 
 
 def manifest_command(
@@ -35,11 +37,11 @@ def manifest_command(
             metavar="[FILE:]NAME",
         ),
     ] = None,
-    id_field: Field = None,
-    caption_field: Field = None,
-    start_field: Field = None,
-    end_field: Field = None,
-    url_field: Field = None,
+    id_field: Annotated[str | None, _field("the video id")] = None,
+    caption_field: Annotated[str | None, _field("the caption or captions")] = None,
+    start_field: Annotated[str | None, _field("the first second")] = None,
+    end_field: Annotated[str | None, _field("the second after the last")] = None,
+    url_field: Annotated[str | None, _field("the video's address")] = None,
     ids: Annotated[
         str, typer.Option(help="youtube: 11 characters; any: every text; auto: as the format says.", metavar="RULE")
     ] = "auto",
@@ -141,7 +143,8 @@ def _print_summary(result: ManifestResult, output: Path, rejects: Path) -> None:
     for line in _contents(counts):
         out.print(f"  {line}")
     if result.rejects_by_reason:
-        out.print(f"[bold]{len(result.rejects):,} rejects[/] in {escape(str(rejects))}, with file, row and text:")
+        rejected = "1 reject" if len(result.rejects) == 1 else f"{len(result.rejects):,} rejects"
+        out.print(f"[bold]{rejected}[/] in {escape(str(rejects))}, with file, row and text:")
         table = plain_table("reason", "rows", "meaning")
         table.columns[2].justify = "left"
         for reason, number in result.rejects_by_reason.items():
