@@ -8,7 +8,7 @@ pictures nobody refers to. Times are media seconds.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -174,6 +174,15 @@ def decode_pictures(source: Source, timeline: Timeline, moments: Sequence[float]
     return Decoded(pictures, decoder.num_errors, decoder.num_frames)
 
 
+def decode_all(source: Source, timeline: Timeline, limits: Limits) -> Iterator[Picture]:
+    """Decodes every packet of a timeline and gives every whole picture, in the order shown.
+
+    Raises:
+        ClipError: `too_large`, before anything is decoded.
+    """
+    return _Decoder(source, limits).all_pictures(timeline)
+
+
 def check_cost(source: Source, timeline: Timeline, moments: Sequence[float], limits: Limits) -> None:
     """Refuses a clip whose pictures at these moments would cost more than `limits` allow; decodes nothing.
 
@@ -228,16 +237,19 @@ class _Decoder:
 
     def run_whole(self, timeline: Timeline, moments: Sequence[float]) -> list[Picture | None]:
         """Decodes every packet; for each moment the last whole picture before it, else the first after."""
-        self.admit([(0, [len(timeline.packets) - 1])])
         best: list[Picture | None] = [None] * len(moments)
+        for picture in self.all_pictures(timeline):
+            best = [_nearer(moment, old, picture) for moment, old in zip(moments, best, strict=True)]
+        return best
+
+    def all_pictures(self, timeline: Timeline) -> Iterator[Picture]:
+        """Decodes every packet, leaving nothing out; the whole pictures with a time, in the order shown."""
+        self.admit([(0, [len(timeline.packets) - 1])])
         self._restart()
         for packet in [*timeline.packets, None]:
             for frame in self._decode(packet):
-                if frame.is_corrupt or frame.pts is None:
-                    continue
-                picture = Picture(frame, ticks_to_seconds(frame.pts, self.source.video, self.source))
-                best = [_nearer(moment, old, picture) for moment, old in zip(moments, best, strict=True)]
-        return best
+                if not frame.is_corrupt and frame.pts is not None:
+                    yield Picture(frame, ticks_to_seconds(frame.pts, self.source.video, self.source))
 
     def admit(self, runs: Sequence[tuple[int, Sequence[int]]]) -> None:
         """Adds the pictures of these runs to the plan, or refuses the clip (`too_large`)."""
