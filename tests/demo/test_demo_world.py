@@ -249,7 +249,7 @@ def test_odd_clips_are_odd_in_the_way_they_say(world: World) -> None:
                 assert (len(container.streams.video), len(container.streams.audio)) == streams
     for t in of_kind(world, "still"):
         first, *rest = pictures_of(path(t), t)
-        assert all(np.abs(first.astype(int) - p).mean() < 0.5 for p in rest)
+        assert all(np.abs(first.astype(int) - p).mean() < 1.5 for p in rest)  # a moving one: 3 and more
     for t in of_kind(world, "no_index"):
         with pytest.raises(av.error.InvalidDataError):
             av.open(str(path(t)))

@@ -1,8 +1,13 @@
-"""A planned video becomes an mp4 file: H.264 and AAC, or whatever is wrong with it."""
+"""A planned video becomes an mp4 file: H.264 and AAC, or whatever is wrong with it.
+
+As a program it makes a share of a world's videos: `python -m valor_data.demo.encode FOLDER SETTINGS NUMBER OF`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,7 @@ from numpy.typing import NDArray
 
 from valor_data.demo.classes import SOUND_CLASSES, VISUAL_CLASSES
 from valor_data.demo.draw import Picture, Stage
-from valor_data.demo.plan import Part, Video, WorldSettings
+from valor_data.demo.plan import Part, Video, WorldSettings, plan_world
 from valor_data.demo.synth import Wave, synthesise
 
 PAGE = """<!doctype html>
@@ -104,3 +109,21 @@ def write_video(path: Path, video: Video, settings: WorldSettings) -> None:
         whole = path.read_bytes()
         share = 0.5 if video.fault == "no_index" else 0.25
         path.write_bytes(whole[: int(len(whole) * share)])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Writes every `OF`-th video of a world, beginning with the `NUMBER`-th, and prints its id when it is done.
+
+    Args:
+        arguments: the folder of the files, the settings as JSON, `NUMBER`, `OF`.
+    """
+    folder, settings_json, number, of = arguments
+    settings = WorldSettings(**json.loads(settings_json))
+    for video in plan_world(settings).videos[int(number) :: int(of)]:
+        write_video(Path(folder) / f"{video.video_id}.mp4", video, settings)
+        sys.stdout.write(video.video_id + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

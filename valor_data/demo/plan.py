@@ -253,7 +253,7 @@ class _Planner:
     def part(self, cell: Cell, length_ms: int, odd: _Odd | None = None) -> Part:
         dice = self.dice
         look = Look(
-            size=dice.uniform(0.38, 0.55),
+            size=dice.uniform(0.48, 0.68),
             turns_per_second=dice.uniform(0.35, 0.6),
             phase=dice.random(),
             lane=dice.uniform(-1, 1),

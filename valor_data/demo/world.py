@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from valor_data.demo.plan import Plan, Truth, Video, WorldSettings, plan_world
-from valor_data.errors import ConfigError
+from valor_data.demo.plan import Truth, WorldSettings, plan_world
+from valor_data.errors import ConfigError, ValorDataError
 from valor_data.workdir import written_aside
 
 SPLITS = ("train", "val", "test")
 WORLD_VERSION = 1
 """Raised when the same settings give another world, so that an old one is not taken for it."""
+
+WORKER = "valor_data.demo.encode"
+"""The program that makes videos; only it loads PyAV."""
 
 _STAMP, _MARK = "world.json", ".valor-data-demo"
 
@@ -64,13 +67,14 @@ def make_world(
         folder: where to make it; created. One that holds something else is left alone.
         settings: what to make; the defaults if None.
         progress: called with the number of videos done and their total.
-        workers: processes to encode with; None for one a core, at most 8. The bytes do not depend on it.
+        workers: programs to encode with; None for one a core, at most 8. The bytes do not depend on it.
 
     Returns:
         The world.
 
     Raises:
         ConfigError: the folder holds something that is not a world of ours.
+        ValorDataError: a video could not be made.
     """
     settings = settings or WorldSettings()
     folder = Path(folder).absolute()
@@ -80,7 +84,8 @@ def make_world(
         return world
     _clear(folder)
     world.media.mkdir(parents=True)
-    _write_videos(plan, world, progress, workers)
+    report = progress or (lambda done, total: None)
+    _write_videos(world, len(plan.videos), report, workers or min(os.cpu_count() or 1, 8))
     _write_lists(world)
     with written_aside(folder / _STAMP) as path:
         path.write_text(json.dumps(_stamp(settings), indent=1) + "\n", encoding="utf-8")
@@ -108,28 +113,34 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder / "media", ignore_errors=True)
 
 
-def _write_one(path: Path, video: Video, settings: WorldSettings) -> None:
-    from valor_data.demo.encode import write_video  # PyAV costs 0.1 s: only where something is encoded
+def _write_videos(world: World, num_videos: int, progress: Callable[[int, int], None], workers: int) -> None:
+    """Has every video written by `workers` programs, each of which takes every so many-th.
 
-    write_video(path, video, settings)
-
-
-def _write_videos(plan: Plan, world: World, progress: Callable[[int, int], None] | None, workers: int | None) -> None:
-    workers = workers or min(os.cpu_count() or 1, 8)
-    jobs = [(world.media / f"{video.video_id}.mp4", video, world.settings) for video in plan.videos]
-    if progress:
-        progress(0, len(jobs))
-    if workers == 1:
-        for done, job in enumerate(jobs, start=1):
-            _write_one(*job)
-            if progress:
-                progress(done, len(jobs))
-        return
-    # spawned, not forked: the caller may have threads
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, _ in enumerate(pool.map(_write_one, *zip(*jobs, strict=True), chunksize=8), start=1):
-            if progress:
-                progress(done, len(jobs))
+    Programs of their own, not multiprocessing: this works from any script, without `if __name__ == "__main__"`.
+    """
+    progress(0, num_videos)
+    settings = json.dumps(asdict(world.settings))
+    reading, writing = os.pipe()
+    programs: list[subprocess.Popen[bytes]] = []
+    try:
+        with os.fdopen(reading, encoding="utf-8") as lines:
+            try:
+                for number in range(workers):
+                    share = [str(world.media), settings, str(number), str(workers)]
+                    command = [sys.executable, "-P", "-m", WORKER, *share]
+                    programs.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writing))
+            finally:
+                os.close(writing)
+            for done, _ in enumerate(lines, start=1):  # a line for each video
+                progress(done, num_videos)
+        failed = [program.returncode for program in programs if program.wait() != 0]
+    finally:
+        for program in programs:
+            if program.poll() is None:
+                program.kill()
+                program.wait()
+    if failed:
+        raise ValorDataError(f"making the world's videos failed (exit code {failed[0]}): read the lines above")
 
 
 def _write_lists(world: World) -> None:
