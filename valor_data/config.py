@@ -111,19 +111,18 @@ class Config:
     shard: ShardSection = ShardSection()
 
 
-def load_config(path: Path) -> Config:
-    """Reads a TOML file of settings.
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as it is written, not checked yet.
 
     Raises:
-        ConfigError: no such file, not TOML, or one or more settings wrong: all of them at once.
+        ConfigError: no such file, or not TOML.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; write one, or pass options to the single commands") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    return config_from_dict(tree, where=str(path))
 
 
 def config_from_dict(tree: Mapping[str, Any], *, where: str = "settings") -> Config:

@@ -327,7 +327,7 @@ class Ledger:
     def pending_measure(self, version: int) -> list[tuple[ClipRow, MediaRow]]:
         """Clips whose media are there and that have no facts of this version, nor a refusal instead of facts."""
         query = (
-            f"SELECT {_CLIP_COLUMNS}, {_MEDIA_COLUMNS} FROM clips JOIN media USING (clip_id) "  # noqa: S608
+            f"SELECT {_CLIP_COLUMNS}, {_MEDIA_COLUMNS} FROM clips JOIN media USING (clip_id) "
             "JOIN outcomes o ON o.clip_id = clips.clip_id AND o.stage = 'fetch' AND o.status = 'kept' "
             "LEFT JOIN facts f ON f.clip_id = clips.clip_id "
             "LEFT JOIN outcomes g ON g.clip_id = clips.clip_id AND g.stage = 'filter' "
@@ -338,7 +338,13 @@ class Ledger:
         return [(ClipRow(*row[:7]), MediaRow(*row[7:])) for row in self._db.execute(query, (version,))]
 
     def _clip_rows(self, where: str, values: Sequence[Any] = ()) -> list[ClipRow]:
-        return [ClipRow(*row) for row in self._db.execute(f"SELECT {_CLIP_COLUMNS} FROM clips {where}", values)]  # noqa: S608
+        return [ClipRow(*row) for row in self._db.execute(f"SELECT {_CLIP_COLUMNS} FROM clips {where}", values)]
+
+    def keys_like(self, start: str) -> list[str]:
+        """Keys that begin alike, at most a thousand, for a hint when a key is not found."""
+        return [row[0] for row in self._db.execute(
+            "SELECT identity FROM clips WHERE identity >= ? AND identity < ? LIMIT 1000", (start, start + "\x7f")
+        )]  # fmt: skip
 
     # -- outcomes, media, facts ---------------------------------------------------------------------------
 
@@ -411,7 +417,7 @@ class Ledger:
 
     def media_of(self, clip_id: int) -> MediaRow | None:
         """Where a clip's media lies, if it ever arrived."""
-        row = self._db.execute(f"SELECT {_MEDIA_COLUMNS} FROM media WHERE clip_id = ?", (clip_id,)).fetchone()  # noqa: S608
+        row = self._db.execute(f"SELECT {_MEDIA_COLUMNS} FROM media WHERE clip_id = ?", (clip_id,)).fetchone()
         return None if row is None else MediaRow(*row)
 
     def facts_of(self, clip_id: int) -> str | None:
@@ -469,11 +475,40 @@ class Ledger:
             "LEFT JOIN outcomes a ON a.clip_id = p.clip_id AND a.stage = 'fetch' "
             "LEFT JOIN outcomes b ON b.clip_id = p.clip_id AND b.stage = 'filter' "
             "LEFT JOIN outcomes s ON s.clip_id = p.clip_id AND s.stage = 'shard' "
-            f"{where}ORDER BY p.split, p.shard, p.position",  # noqa: S608 - a constant text
+            f"{where}ORDER BY p.split, p.shard, p.position",
             values,
         )
         for row in cursor:
             yield PlannedClip(*row)
+
+    def shard_of(self, clip_id: int) -> str | None:
+        """Name of the finished shard that a clip is in."""
+        row = self._db.execute(
+            "SELECT split, shard FROM plan JOIN outcomes USING (clip_id) "
+            "WHERE clip_id = ? AND stage = 'shard' AND status = 'kept'",
+            (clip_id,),
+        ).fetchone()
+        return None if row is None else f"{row[0]}-{row[1]:06d}"
+
+    def keys_in_shards(self) -> set[str]:
+        """Keys of all clips that the ledger holds to be in shards."""
+        rows = self._db.execute(
+            "SELECT key FROM clips JOIN outcomes USING (clip_id) WHERE stage = 'shard' AND status = 'kept' "
+            "AND manifest_row IS NOT NULL"
+        )
+        return {row[0] for row in rows}
+
+    def first_kept(self, number: int) -> list[PlannedClip]:
+        """Some kept clips, as if planned, to estimate sizes from."""
+        cursor = self._db.execute(
+            "SELECT c.split, 0, c.clip_id, c.identity, c.key, c.video_id, c.manifest_row, c.content, "
+            "m.path, m.offset_seconds, m.source, f.facts, 'kept', '', 'kept', '', NULL, NULL "
+            "FROM clips c JOIN media m USING (clip_id) JOIN facts f USING (clip_id) "
+            "JOIN outcomes b ON b.clip_id = c.clip_id AND b.stage = 'filter' AND b.status = 'kept' "
+            "WHERE manifest_row IS NOT NULL AND m.path != '' ORDER BY c.clip_id LIMIT ?",
+            (number,),
+        )
+        return [PlannedClip(*row) for row in cursor]
 
     def finished_shards(self) -> dict[tuple[str, int], ShardRow]:
         """Finished shards by (split, shard)."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from valor_data.execute import Lost, guard
+from valor_data import guard
+from valor_data.execute import Lost
 
 
 class LocalExecutor:
@@ -49,14 +50,14 @@ class LocalExecutor:
         deadline_seconds: float | None = None,
     ) -> Iterator[tuple[Any, Any | Lost]]:
         """Gives (unit, result) as they are done; see `execute.Executor`."""
-        waiting: dict[Future[Any], tuple[Any, str]] = {}
+        waiting: dict[Any, tuple[Any, str]] = {}  # pebble's futures are not annotated
         source = iter(units)
         try:
             while True:
                 # Two units for each worker in flight: none is idle, and little is lost when the run is killed.
                 for unit in itertools.islice(source, 2 * self._workers - len(waiting)):
                     name = f"unit-{next(self._numbers)}"
-                    future = self._pool.schedule(_run_unit, args=(function, unit, name), timeout=deadline_seconds)
+                    future: Any = self._pool.schedule(_run_unit, args=(function, unit, name), timeout=deadline_seconds)
                     waiting[future] = (unit, name)
                 if not waiting:
                     return
@@ -84,7 +85,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Stops the workers, whatever they are doing, and waits for their end."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join(timeout=10)
 
 

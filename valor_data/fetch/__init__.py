@@ -70,7 +70,10 @@ class Address(Protocol):
 class Source(Protocol):
     """Where videos come from. Adding one: a class with these two members, named in `sources.open_source`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the source is called in a report."""
+        ...
 
     def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> Address:
         """The address of a video, without touching the network."""

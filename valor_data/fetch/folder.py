@@ -21,10 +21,9 @@ from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError
 from valor_data.fetch import ClipRequest, Obtained
 
-MEDIA_SUFFIXES = frozenset(
-    (".3gp", ".aac", ".asf", ".avi", ".flac", ".flv", ".m2ts", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4")
-    + (".mpeg", ".mpg", ".mts", ".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm", ".wmv")
-)
+_VIDEO_NAMES = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
+_AUDIO_NAMES = "aac flac m4a mp3 ogg opus wav"
+MEDIA_SUFFIXES = frozenset(f".{name}" for names in (_VIDEO_NAMES, _AUDIO_NAMES) for name in names.split())
 """Files of other kinds in the folder are left alone."""
 
 _TAIL = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$", re.ASCII)

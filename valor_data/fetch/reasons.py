@@ -19,7 +19,7 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     # the address: before everything that looks like a removal
     (r"sign in to confirm you.re not a bot|not a bot|captcha", "bot_check"),
     (r"this content isn.t available|rate-limited by youtube|try again later", "session_limited"),
-    (r"all player responses are invalid|your ip is likely being blocked|ip address (?:is|has been) blocked", "ip_blocked"),
+    (r"all player responses are invalid|your ip is likely being blocked|ip address has been blocked", "ip_blocked"),
     # the set-up
     (r"no supported javascript runtime|challenge solving failed", "js_runtime"),
     # the video

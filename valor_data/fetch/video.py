@@ -17,7 +17,7 @@ from valor_data.errors import ClipError, ManifestError, Status, ValorDataError
 from valor_data.fetch import ClipRequest, FetchedClip, Obtained, VideoResult, VideoUnit
 from valor_data.fetch.reasons import reason_of
 from valor_data.ledger import MediaRow, Outcome
-from valor_data.media.cut import cut
+from valor_data.media.cut import CutImpossible, cut
 from valor_data.media.probe import Probe, probe
 from valor_data.workdir import WorkDir, flush_to_disk, publish, written_aside
 
@@ -173,11 +173,13 @@ def _end_of(clip: ClipRequest, item: Obtained, found: Probe, settings: FetchSect
 def _cut_or_whole(clip: ClipRequest, end: float, item: Obtained, found: Probe, stem: Path) -> tuple[Path, float]:
     """A file of this clip alone: cut without re-encoding, or the whole file where that is right or all there is."""
     length = end - clip.start
-    local_start = clip.start - item.offset_seconds
     if found.duration_seconds is not None and found.duration_seconds > length + KEEP_WHOLE_MARGIN_SECONDS:
-        piece = cut(item.path, max(0.0, local_start), local_start + length, stem.parent, stem.name)
-        if piece is not None:
-            return piece.path, item.offset_seconds + piece.offset_seconds
+        try:
+            piece = cut(item.path, clip.start, end, stem.parent, stem.name, offset_seconds=item.offset_seconds)
+        except CutImpossible:
+            pass  # the whole file is as good, only larger
+        else:
+            return piece.path, piece.offset_seconds
     path = stem.with_name(f"{stem.name}.{found.extension}")
     if item.path.parent == stem.parent:
         path.hardlink_to(item.path)  # several clips of one file share its bytes

@@ -23,7 +23,6 @@ from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError
 from valor_data.fetch import ClipRequest, Obtained
 from valor_data.fetch.reasons import reason_of
-from valor_data.media.ffmpeg_binary import ffmpeg_path
 
 SOCKET_TIMEOUT_SECONDS = 20.0
 RETRIES = 3
@@ -130,7 +129,7 @@ def _check_url(url: str, shown: str) -> None:
         raise ConfigError(f"source {shown!r}: expected an http:// or https:// address with a host")
 
 
-class _SameHostHandler(UrllibRH):  # type: ignore[misc]
+class _SameHostRH(UrllibRH):  # type: ignore[misc]
     """yt-dlp's own HTTP stack, with redirects to another host, port or scheme refused."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
@@ -153,7 +152,7 @@ class _SameHostHandler(UrllibRH):  # type: ignore[misc]
 
 
 def _stay_on_host(downloader: Any) -> None:
-    downloader._request_director = downloader.build_request_director([_SameHostHandler])
+    downloader._request_director = downloader.build_request_director([_SameHostRH])
 
 
 class _Quiet:
@@ -199,7 +198,6 @@ def _downloader(into: Path, settings: FetchSection) -> Any:
         # Between tries it does not wait unless told how long.
         "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), _pause_seconds),
         "max_filesize": settings.max_video_bytes,
-        "ffmpeg_location": str(ffmpeg_path()),
         "updatetime": False,
         "overwrites": True,
     }

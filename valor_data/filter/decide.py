@@ -32,7 +32,7 @@ def _refusals(facts: Mapping[str, Any], thresholds: FilterSection, modalities: s
     sound, picture = "a" in modalities, "v" in modalities
     refusals: dict[str, str] = {}
     if not facts["decodable"]:
-        refusals["undecodable"] = str(facts["undecodable_detail"])
+        refusals["undecodable"] = str(facts["decode_detail"])
     if picture and not facts["has_video"]:
         refusals["no_video"] = "no picture track, or only a cover picture"
     if sound and not facts["has_audio"]:

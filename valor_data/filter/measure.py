@@ -8,7 +8,7 @@ from pathlib import Path
 
 from valor_data.clip import Seconds
 from valor_data.errors import ClipError
-from valor_data.execute.guard import working_on
+from valor_data.guard import working_on
 from valor_data.media.measure import measure_clip
 
 

@@ -13,7 +13,7 @@ from valor_data.clip import open_key
 from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError
 from valor_data.execute import Lost
-from valor_data.fetch import ClipRequest, FetchedClip, Source, VideoResult, VideoUnit
+from valor_data.fetch import Address, ClipRequest, FetchedClip, Obtained, Source, VideoResult, VideoUnit
 from valor_data.fetch.sources import open_source
 from valor_data.fetch.video import check_result, fetch_video
 from valor_data.ledger import ClipRow, Outcome, SyncReport, content_hash
@@ -145,12 +145,12 @@ def _units(
     for row in pending:
         by_video.setdefault(row.video_id, []).append(row)
     for video_id, rows in by_video.items():
-        clips = [c for c in listed.clips([row.manifest_row for row in rows if row.manifest_row is not None])]
+        clips = list(listed.clips([row.manifest_row for row in rows if row.manifest_row is not None]))
         requests = tuple(
             ClipRequest(row.clip_id, row.identity, clip.start, clip.end) for row, clip in zip(rows, clips, strict=True)
         )
         try:
-            address = source.find(video_id, clips[0].url, requests)
+            address: Address = source.find(video_id, clips[0].url, requests)
         except ClipError as refusal:
             address = _Refusal(refusal.reason, refusal.detail)
         yield VideoUnit(video_id, requests, address, section, driver.work.root, driver.work.own_tmp())
@@ -163,7 +163,9 @@ class _Refusal:
     reason: str
     detail: str
 
-    def obtain(self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection) -> dict[int, object]:
+    def obtain(
+        self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection
+    ) -> dict[int, Obtained | ClipError]:
         raise ClipError(self.reason, self.detail)
 
 
@@ -188,7 +190,7 @@ def _note_strangers(source: Source, listed: Manifest, report: StageReport) -> No
 
     if not isinstance(source, FolderSource):
         return
-    strangers = source.strangers(set(listed.video_ids()))
+    strangers = source.strangers({str(name) for name in listed.table.column("video_id").to_pylist()})
     if strangers:
         shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
         report.notices.append(f"{len(strangers)} files in the folder belong to no clip of the manifest: {shown}")

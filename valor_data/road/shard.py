@@ -203,9 +203,9 @@ def _build(
     executor: Executor,
     report: StageReport,
 ) -> None:
-    if not states or not any(state.num_wanted or state.state != "missing" for state in states):
-        if any(state.num_waiting for state in states) or not states:
-            raise ValorDataError("no clip is ready: run `fetch` and then `filter` on this work folder first")
+    idle = not any(state.num_wanted or state.state != "missing" for state in states)
+    if idle and (not states or any(state.num_waiting for state in states)):
+        raise ValorDataError("no clip is ready: run `fetch` and then `filter` on this work folder first")
     todo = [s for s in states if s.state != "finished" and (section.partial or not s.num_waiting)]
     _note_states(states, todo, report)
     driver.progress.start("shard", sum(state.num_wanted for state in todo), "clips")
@@ -327,9 +327,7 @@ def _record_shard(driver: Driver, settings: SampleSettings, state: ShardState, r
             ledger.record(clip.clip_id, "shard", Outcome.refused(*result.dropped[clip.clip_id]))
         elif clip.wanted and clip.shard_status is None:
             ledger.record(clip.clip_id, "shard", Outcome.kept())
-    row = ShardRow(
-        result.split, result.shard, result.digest, result.num_samples, result.size_bytes, result.tar_sha256
-    )
+    row = ShardRow(result.split, result.shard, result.digest, result.num_samples, result.size_bytes, result.tar_sha256)
     ledger.record_shard(row)
 
 

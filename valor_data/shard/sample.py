@@ -18,12 +18,20 @@ import numpy as np
 from valor_data.clip import Caption, Clip, Seconds
 from valor_data.config import ShardSection
 from valor_data.media.facts import Facts
-from valor_data.media.settings import FrameSettings, MelSettings
+from valor_data.media.frames import FrameSettings
+from valor_data.media.mel import MelSettings
 
 SAMPLE_SCHEMA_VERSION = 1
 
+MEL_FRONT_ENDS = {"valor": MelSettings.valor, "ast": MelSettings.ast}
+"""Front ends of the log-mel by their name in `[shard] mel`."""
+
 SOURCE_FIELDS = ("extractor", "license", "channel_id", "format_id", "container")
 """What a sample says of its origin; always texts, empty when the source does not tell."""
+
+
+FACTS_IN_SAMPLE = tuple(sorted(Facts().to_dict().keys() - {"audio_spans"}))
+"""Facts that a sample carries; where the sound is, the sample tells at its own top level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class SampleSettings:
         return cls(
             modalities=modalities,
             frames=FrameSettings(section.num_frames, section.frame_short_side_px, section.jpeg_quality),
-            mel=MelSettings.named(section.mel),
+            mel=MEL_FRONT_ENDS[section.mel](),
             include=tuple(sorted(set(section.include))),
         )
 
@@ -50,8 +58,8 @@ class SampleSettings:
         return {
             "sample_schema_version": SAMPLE_SCHEMA_VERSION,
             "modalities": self.modalities,
-            "frames": asdict(self.frames) if "v" in self.modalities else {},
-            "mel": asdict(self.mel) if "a" in self.modalities else {},
+            "frames": self.frames.to_dict() if "v" in self.modalities else {},
+            "mel": self.mel.to_dict() if "a" in self.modalities else {},
             "include": list(self.include),
         }
 
@@ -104,7 +112,6 @@ def make_members(request: SampleRequest, settings: SampleSettings) -> dict[str, 
         ClipError: the clip cannot be decoded after all.
         FileNotFoundError: the media file is gone.
     """
-    from valor_data.media import include
     from valor_data.media.extract import extract_clip
 
     clip, path = request.clip, request.path
@@ -126,7 +133,7 @@ def make_members(request: SampleRequest, settings: SampleSettings) -> dict[str, 
     }
     for number, jpeg in enumerate(features.jpegs):
         members[f"frame_{number:02d}.jpg"] = jpeg
-    if features.mel is not None:
+    if "a" in settings.modalities:
         members["mel.npy"] = array_bytes(features.mel)
     if "audio" in settings.include:
         members["flac"] = include.audio_flac(path, request.offset_seconds, clip.start, end)
@@ -185,7 +192,7 @@ def sample_json(
         "frame_moments": [round(float(moment), 6) for moment in frame_moments] or [0.0],
         "num_frames_clamped": int(num_frames_clamped),
         "audio_spans": [[round(float(a), 6), round(float(b), 6)] for a, b in audio_spans] or [[0.0, 0.0]],
-        "mel": settings.mel.to_dict() if "a" in settings.modalities else MelSettings.named("valor").to_dict(),
+        "mel": settings.mel.to_dict() if "a" in settings.modalities else MelSettings.valor().to_dict(),
         "modalities": settings.modalities,
         "facts": facts_fields(request.facts),
         "source": {name: str(source.get(name, "")) for name in SOURCE_FIELDS},
@@ -195,7 +202,8 @@ def sample_json(
 
 def facts_fields(facts: str) -> dict[str, Any]:
     """The measured figures that a sample carries: every one of one type, never null."""
-    return Facts.from_dict(json.loads(facts)).for_sample()
+    measured = Facts.from_dict(json.loads(facts)).to_dict()
+    return {name: measured[name] for name in FACTS_IN_SAMPLE}
 
 
 def array_bytes(array: np.ndarray[Any, Any]) -> bytes:

@@ -6,8 +6,8 @@ from typing import Any
 
 from valor_data.clip import ROLES
 from valor_data.media.facts import Facts
-from valor_data.media.settings import MelSettings
-from valor_data.shard.sample import SAMPLE_SCHEMA_VERSION, SOURCE_FIELDS
+from valor_data.media.mel import MelSettings
+from valor_data.shard.sample import FACTS_IN_SAMPLE, SAMPLE_SCHEMA_VERSION, SOURCE_FIELDS
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
@@ -30,9 +30,9 @@ def sample_schema() -> dict[str, Any]:
         "frame_moments": _list({**_NUMBER, "description": "seconds from the start of the clip"}),
         "num_frames_clamped": {"type": "integer", "minimum": 0},
         "audio_spans": _list({**span, "description": "where the clip has sound, in seconds of the clip"}),
-        "mel": _record({name: _json_type(value) for name, value in MelSettings.named("valor").to_dict().items()}),
+        "mel": _record({name: _json_type(value) for name, value in MelSettings.valor().to_dict().items()}),
         "modalities": {"enum": ["av", "v", "a"]},
-        "facts": _record({name: _json_type(value) for name, value in Facts.empty().for_sample().items()}),
+        "facts": _record({name: _json_type(Facts().to_dict()[name]) for name in FACTS_IN_SAMPLE}),
         "source": _record(dict.fromkeys(SOURCE_FIELDS, _TEXT)),
     }
     return {

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from valor_data.errors import ClipError, ShardError, Status
-from valor_data.execute.guard import working_on
+from valor_data.guard import working_on
 from valor_data.shard import shard_name
 from valor_data.shard.sample import SampleRequest, SampleSettings, make_members, remake_members
 from valor_data.workdir import WorkDir, flush_to_disk, publish, written_aside
@@ -138,6 +138,16 @@ def build_shard(unit: ShardUnit) -> ShardResult:
     return result
 
 
+def sample_size_bytes(work: tuple[SampleRequest, SampleSettings]) -> int | None:
+    """Bytes that a clip's sample takes in a tar; None when it cannot be made."""
+    request, settings = work
+    try:
+        files = make_members(request, settings)
+    except (ClipError, FileNotFoundError):
+        return None
+    return sum(tarfile.BLOCKSIZE * (1 + -(-len(data) // tarfile.BLOCKSIZE)) for data in files.values())
+
+
 def _members_of(request: SampleRequest, settings: SampleSettings, former: FormerShard) -> dict[str, bytes]:
     if request.path is None:
         return remake_members(request, settings, former.members(request.key, settings))
@@ -243,11 +253,9 @@ def _write_index(path: Path, unit: ShardUnit, result: ShardResult, members: Mapp
         )
     text, number = pa.string(), pa.int64()
     member = pa.struct([("name", text), ("offset", number), ("size", number), ("sha256", text)])
-    schema = pa.schema(
-        [("key", text), ("video_id", text), ("split", text), ("status", text), ("reason", text),
-         ("size_bytes", number), ("members", pa.list_(member))]
-    )  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+    texts = [(name, text) for name in ("key", "video_id", "split", "status", "reason")]
+    columns: Any = [*texts, ("size_bytes", number), ("members", pa.list_(member))]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
 
 
 class TarFile:

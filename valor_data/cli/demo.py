@@ -1,0 +1,91 @@
+"""`valor-data demo`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from valor_data.cli.options import Workers
+
+if TYPE_CHECKING:
+    from valor_data.demo import World
+
+CLIPS_A_SHARD = 64
+"""Small shards, so that the small world still fills several."""
+
+
+def demo_command(
+    work: Annotated[Path, typer.Option(help="The work folder.")] = Path("demo-work"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic world.")] = 0,
+    workers: Workers = None,
+) -> None:
+    """Go the whole road over a small synthetic world, served on this machine; no network is used."""
+    from valor_data.cli.look import print_status, print_verification
+    from valor_data.cli.output import begin_log, print_report, progress
+    from valor_data.demo import serve
+    from valor_data.ledger import Ledger
+    from valor_data.look.status import read_status
+    from valor_data.look.verify import verify
+    from valor_data.road import Driver, run_road
+    from valor_data.workdir import WorkDir
+
+    began = time.monotonic()
+    folder = WorkDir.at(work)
+    world = _make_world(folder.root / "world", seed)
+    tree: dict[str, dict[str, object]] = {
+        "manifest": {"files": [str(path) for path in world.annotations]},
+        "fetch": {"workers": 4},
+        "filter": {"workers": workers or 0},
+        "shard": {"workers": workers or 0, "max_clips": CLIPS_A_SHARD},
+    }
+    with serve(world.media) as server, Driver(folder, progress()) as driver:
+        begin_log(folder, "demo")
+        tree["fetch"]["source"] = server.url_template
+        for report in run_road(driver, tree, folder.root):
+            typer.echo(f"\n{report.stage}")
+            print_report(report, as_json=False)
+    typer.echo("\nverify")
+    found = verify(folder)
+    print_verification(found)
+    typer.echo("")
+    with Ledger(folder.ledger, read_only=True) as ledger:
+        print_status(read_status(ledger))
+    _say_what_next(work, time.monotonic() - began)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _make_world(folder: Path, seed: int) -> World:
+    from valor_data.cli.output import progress
+    from valor_data.demo import WorldSettings, make_world
+
+    bar = progress()
+    started = False
+
+    def advance(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            bar.start("world", total, "videos")
+            started = True
+        bar.advance("made")
+
+    typer.echo(f"a synthetic world of shapes and sounds, in {folder}")
+    world = make_world(folder, WorldSettings(seed=seed), advance)
+    bar.finish()
+    return world
+
+
+def _say_what_next(work: Path, seconds: float) -> None:
+    typer.echo(f"""
+The whole road took {seconds:.0f} s. Look around:
+  valor-data status --work {work}          the funnel again
+  valor-data why KEY --work {work}         what became of one clip (keys: the rows of {work}/index/*.parquet)
+  valor-data filter --work {work} --min-rms-dbfs -50 && valor-data shard --work {work}
+                                            move a threshold: only the shards concerned are made again
+Build your own:
+  valor-data manifest desc_train.json -o manifest.parquet
+  valor-data fetch manifest.parquet --source /a/folder/of/videos --work my-set --limit 100
+  valor-data filter --work my-set && valor-data shard --work my-set && valor-data verify --work my-set""")

@@ -1,0 +1,64 @@
+"""`valor-data fetch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from valor_data.cli.options import Json, Limit, Modalities, Sample, Seed, Work
+
+
+def fetch_command(
+    manifest: Annotated[
+        Path | None, typer.Argument(help="The list of clips; without it, the one that the work folder holds.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="youtube, a URL template with {video_id}, column (URLs of the manifest), or a folder."),
+    ] = None,
+    work: Work = Path(),
+    workers: Annotated[int | None, typer.Option(help="Videos fetched at the same time.")] = None,
+    copy: Annotated[
+        bool | None, typer.Option("--copy/--in-place", help="Copy the files of a folder, or use them where they are.")
+    ] = None,
+    max_short_side_px: Annotated[int | None, typer.Option(help="Largest short side of the picture.")] = None,
+    cookies: Annotated[Path | None, typer.Option(help="Your own cookie file.")] = None,
+    proxy: Annotated[str | None, typer.Option(help="Proxy for all requests.")] = None,
+    modalities: Modalities = None,
+    limit: Limit = None,
+    sample: Sample = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Bring the videos of a manifest into a work folder; go on where the last run stopped."""
+    from valor_data.cli.output import begin_log, print_report, progress
+    from valor_data.cli.settings import pinned_modalities, stage_settings
+    from valor_data.road import Driver, run_fetch
+    from valor_data.road.fetch import Selection
+    from valor_data.workdir import WorkDir
+
+    folder = WorkDir.at(work)
+    options = {
+        "source": source,
+        "workers": workers,
+        "copy": copy,
+        "max_short_side_px": max_short_side_px,
+        "cookies": str(cookies.absolute()) if cookies else None,
+        "proxy": proxy,
+    }
+    settings = stage_settings(folder, "fetch", options, modalities)
+    with Driver(folder, progress(as_json)) as driver:
+        begin_log(folder, "fetch")
+        pinned_modalities(driver.ledger, settings.modalities)
+        report = run_fetch(
+            driver,
+            settings.section,
+            manifest=manifest,
+            explicit=settings.explicit,
+            selection=Selection(limit, sample, seed),
+        )
+    print_report(report, as_json=as_json)
+    if not as_json:
+        typer.echo(f"next: valor-data filter --work {work}")

@@ -1,0 +1,145 @@
+"""`valor-data status`, `why` and `verify`: commands that only look."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from valor_data.cli.options import Json, Work
+
+if TYPE_CHECKING:
+    from valor_data.look.status import RunStatus
+    from valor_data.look.verify import Verification
+
+
+def status_command(work: Work = Path(), as_json: Json = False) -> None:
+    """Show the funnel: manifest, fetched, kept, in shards; per split, with the losses by reason."""
+    from valor_data.cli.output import print_json
+    from valor_data.ledger import Ledger
+    from valor_data.look.status import read_status
+    from valor_data.workdir import WorkDir
+
+    with Ledger(WorkDir.at(work).ledger, read_only=True) as ledger:
+        status = read_status(ledger)
+    if as_json:
+        print_json(status.to_dict())
+    else:
+        print_status(status)
+
+
+def print_status(status: RunStatus) -> None:
+    """The funnel as a table, the losses by reason, and what to do next."""
+    from valor_data.cli.output import console, plain_table, reason_text
+    from valor_data.look.status import next_step
+
+    out = console()
+    table = plain_table("split", "manifest", "fetched", "kept", "in shards")
+    for funnel in [*status.splits, status.all] if len(status.splits) > 1 else status.splits:
+        stages = [f"{funnel.kept[stage]:,}" for stage in ("fetch", "filter", "shard")]
+        table.add_row(funnel.split, f"{funnel.num_clips:,}", *stages)
+    out.print(table)
+    if status.num_shards:
+        out.print(f"\n{status.num_shards:,} shards, {status.num_samples:,} samples, {status.shard_bytes / 1e6:,.1f} MB")
+    if status.all.losses:
+        out.print("\n[bold]losses[/]")
+        losses = plain_table("", "clips", "", "", "")
+        losses.columns[2].justify = losses.columns[3].justify = losses.columns[4].justify = "left"
+        for (stage, name, reason), number in sorted(status.all.losses.items(), key=lambda item: -item[1]):
+            losses.add_row(f"  {stage}", f"{number:,}", name, reason, reason_text(reason))
+        out.print(losses)
+    out.print(f"\nnext: {next_step(status)}")
+
+
+def why_command(
+    key: Annotated[str, typer.Argument(help="A clip's key, or a video id. May begin with -.")],
+    work: Work = Path(),
+    as_json: Json = False,
+) -> None:
+    """Explain what became of a clip: each stage, its reason and the raw text behind it."""
+    from valor_data.cli.output import print_json
+    from valor_data.ledger import Ledger
+    from valor_data.look.why import explain
+    from valor_data.workdir import WorkDir
+
+    with Ledger(WorkDir.at(work).ledger, read_only=True) as ledger:
+        answers = [why.to_dict() for why in explain(ledger, key)]
+    if as_json:
+        print_json(answers)
+        return
+    for answer in answers:
+        _print_why(answer)
+
+
+def _print_why(answer: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from valor_data.cli.output import console
+
+    out = console()
+    out.print(f"[bold]{escape(answer['key'])}[/]  split {escape(answer['split'])}")
+    if not answer["in_manifest"]:
+        out.print("  no longer in the manifest")
+    if not answer["stages"]:
+        out.print("  not tried yet: run `valor-data fetch`")
+    for stage, told in answer["stages"].items():
+        tries = f" after {told['attempts']} attempts" if told["attempts"] > 1 else ""
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(told["seen"]))
+        reason = f" [bold]{told['reason']}[/]" if told["reason"] else ""
+        out.print(f"  {stage}: {told['status']}{reason}{tries}, {when}")
+        if told["reason"]:
+            out.print(f"    meaning: {told['meaning']}")
+            out.print(f"    what to do: {told['action']}")
+        if told["detail"]:
+            out.print(f"    in full: {escape(told['detail'])}")
+    media, facts = answer["media"], answer["facts"]
+    if media:
+        out.print(
+            f"  media: {escape(media['path'])}, {media['size_bytes']:,} bytes, from {media['source']['extractor']}"
+        )
+    if facts:
+        out.print(
+            f"  facts: {facts['width_px']}x{facts['height_px']} {facts['video_codec']}, {facts['audio_codec']} "
+            f"{facts['sample_rate_hz']} Hz, RMS {facts['rms_dbfs']:.1f} dBFS, peak {facts['peak_dbfs']:.1f} dBFS, "
+            f"picture covers {facts['video_coverage']:.0%}, sound {facts['audio_coverage']:.0%}"
+        )
+    if answer["shard"]:
+        out.print(f"  in shard {answer['shard']}")
+
+
+def verify_command(work: Work = Path(), as_json: Json = False) -> None:
+    """Read every shard as a stranger would, and list what is wrong; the exit code tells whether anything is."""
+    from valor_data.cli.output import print_json, progress
+    from valor_data.look.verify import ShardCheck, verify
+    from valor_data.workdir import WorkDir
+
+    folder = WorkDir.at(work)
+    bar = progress(as_json)
+    bar.start("verify", len(list(folder.index.glob("*.json"))), "shards")
+
+    def advance(check: ShardCheck) -> None:
+        bar.advance("faulty" if check.problems else "sound")
+
+    found = verify(folder, on_shard=advance)
+    bar.finish()
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_verification(found)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def print_verification(found: Verification) -> None:
+    """What is wrong, a line each, and how much was read."""
+    from rich.markup import escape
+
+    from valor_data.cli.output import console
+
+    out = console()
+    for problem in found.problems:
+        out.print(f"[red]wrong:[/] {escape(problem)}")
+    verdict = "all is well" if not found.problems else f"{len(found.problems)} problems"
+    out.print(f"{found.num_shards:,} shards, {found.num_samples:,} samples read: {verdict}")

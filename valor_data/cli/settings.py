@@ -1,0 +1,52 @@
+"""From `WORK/valor.toml` and the options of a command to the settings of a stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from valor_data.config import Config, config_from_dict, override, read_toml
+from valor_data.workdir import WorkDir
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """A stage's section, the names that were given for this run, and what the run holds."""
+
+    section: Any
+    explicit: frozenset[str]
+    modalities: str | None
+    config: Config
+
+
+def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalities: str | None = None) -> StageSettings:
+    """Defaults, then `WORK/valor.toml`, then the command's options.
+
+    Args:
+        work: the work folder.
+        stage: the section's name.
+        options: what was given on the command line; None where nothing was.
+        modalities: the command's `--modalities`.
+
+    Raises:
+        ConfigError: every problem at once.
+    """
+    tree = read_toml(work.config) if work.config.exists() else {}
+    if modalities is not None:
+        tree = {**tree, "modalities": modalities}
+    config = config_from_dict(tree, where=work.config.name if work.config.exists() else "options")
+    given = {name: value for name, value in options.items() if value is not None}
+    section = override(getattr(config, stage), given)
+    explicit = frozenset(given) | frozenset(tree.get(stage, {}))
+    return StageSettings(section, explicit, config.modalities if "modalities" in tree else None, config)
+
+
+def pinned_modalities(ledger: Any, given: str | None) -> str:
+    """What the run holds: chosen once for a work folder.
+
+    Raises:
+        ConfigError: another choice than the work folder was begun with.
+    """
+    choice = given or ledger.get_meta("modalities") or "av"
+    ledger.pin("modalities", choice, advice="what a run holds cannot change; use another --work folder")
+    return str(choice)

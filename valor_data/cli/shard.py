@@ -1,0 +1,65 @@
+"""`valor-data shard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from valor_data.cli.options import Json, Modalities, Work, Workers
+
+
+def shard_command(
+    work: Work = Path(),
+    workers: Workers = None,
+    max_clips: Annotated[int | None, typer.Option(help="Clips of the manifest a shard.", show_default="1000")] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(help="Size of a shard; becomes a count, estimated from a sample.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the order of the clips.", show_default="0")] = None,
+    partial: Annotated[bool | None, typer.Option("--partial", help="Build shards that still wait for clips.")] = None,
+    include: Annotated[str | None, typer.Option(help="Media members to add: audio, video, or audio,video.")] = None,
+    num_frames: Annotated[int | None, typer.Option(help="Pictures a clip.", show_default="10")] = None,
+    frame_short_side_px: Annotated[
+        int | None, typer.Option(help="Short side of a picture.", show_default="256")
+    ] = None,
+    jpeg_quality: Annotated[int | None, typer.Option(help="JPEG quality.", show_default="90")] = None,
+    mel: Annotated[
+        str | None, typer.Option(help="Front end of the log-mel: valor or ast.", show_default="valor")
+    ] = None,
+    discard_media: Annotated[
+        bool | None, typer.Option("--discard-media", help="Delete a clip's media once its shard is finished.")
+    ] = None,
+    replan: Annotated[bool, typer.Option("--replan", help="Give up the plan and every shard made from it.")] = False,
+    modalities: Modalities = None,
+    as_json: Json = False,
+) -> None:
+    """Build the shards that are missing or stale: frames, log-mel and captions of every kept clip."""
+    from valor_data.cli.output import begin_log, print_report, progress
+    from valor_data.cli.settings import pinned_modalities, stage_settings
+    from valor_data.road import Driver, run_shard
+    from valor_data.workdir import WorkDir
+
+    folder = WorkDir.at(work)
+    options = {
+        "workers": workers,
+        "max_clips": max_clips,
+        "max_bytes": max_bytes,
+        "seed": seed,
+        "partial": partial,
+        "include": None if include is None else tuple(name.strip() for name in include.split(",") if name.strip()),
+        "num_frames": num_frames,
+        "frame_short_side_px": frame_short_side_px,
+        "jpeg_quality": jpeg_quality,
+        "mel": mel,
+        "discard_media": discard_media,
+    }
+    settings = stage_settings(folder, "shard", options, modalities)
+    with Driver(folder, progress(as_json)) as driver:
+        begin_log(folder, "shard")
+        held = pinned_modalities(driver.ledger, settings.modalities)
+        report = run_shard(driver, settings.section, held, explicit=settings.explicit, replan=replan)
+    print_report(report, as_json=as_json)
+    if not as_json:
+        typer.echo(f"next: valor-data verify --work {work}")

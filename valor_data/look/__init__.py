@@ -1,0 +1,1 @@
+"""Status, why, verify: what a run has made, read without changing anything."""

@@ -1,0 +1,113 @@
+"""The funnel of a run: manifest, fetched, kept, in shards; per split, with the losses by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from valor_data.errors import REASONS, Status
+from valor_data.ledger import STAGES, Ledger
+
+
+@dataclass(slots=True)
+class Funnel:
+    """How the clips of one split (or of all) stand.
+
+    Attributes:
+        split: its name, or `all`.
+        num_clips: clips of the manifest.
+        kept: clips that each stage kept.
+        losses: clips by (stage, status, reason) for every outcome that is not kept.
+    """
+
+    split: str
+    num_clips: int = 0
+    kept: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    losses: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def not_tried(self, stage: str) -> int:
+        """Clips that reached a stage and have no outcome of it yet."""
+        before = self.num_clips if stage == STAGES[0] else self.kept[STAGES[STAGES.index(stage) - 1]]
+        ended = sum(number for (name, _, _), number in self.losses.items() if name == stage)
+        return before - self.kept[stage] - ended
+
+    def total(self, status: Status, stage: str | None = None) -> int:
+        """Clips with a status, at one stage or at any."""
+        return sum(n for (s, name, _), n in self.losses.items() if name == status.value and stage in (None, s))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form, for `--json`."""
+        return {
+            "split": self.split,
+            "manifest": self.num_clips,
+            **{f"{stage}_kept": self.kept[stage] for stage in STAGES},
+            **{f"{stage}_pending": self.not_tried(stage) for stage in STAGES},
+            "losses": [
+                {"stage": stage, "status": status, "reason": reason, "count": number}
+                for (stage, status, reason), number in sorted(self.losses.items())
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The funnel of each split, of all together, and the shards that are finished."""
+
+    splits: list[Funnel]
+    all: Funnel
+    num_shards: int
+    num_samples: int
+    shard_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form, for `--json`."""
+        return {
+            "all": self.all.to_dict(),
+            "splits": [funnel.to_dict() for funnel in self.splits],
+            "shards": {"finished": self.num_shards, "samples": self.num_samples, "bytes": self.shard_bytes},
+        }
+
+
+def read_status(ledger: Ledger) -> RunStatus:
+    """Counts the outcomes in a ledger."""
+    funnels: dict[str, Funnel] = {}
+    total = Funnel("all")
+    for (split, stage, status, reason), number in sorted(ledger.counts().items()):
+        for funnel in (funnels.setdefault(split, Funnel(split)), total):
+            if stage == "manifest":
+                funnel.num_clips += number
+            elif status == Status.KEPT.value:
+                funnel.kept[stage] += number
+            else:
+                funnel.losses[(stage, status, reason)] += number
+    shards = ledger.finished_shards().values()
+    return RunStatus(
+        splits=list(funnels.values()),
+        all=total,
+        num_shards=len(shards),
+        num_samples=sum(shard.num_samples for shard in shards),
+        shard_bytes=sum(shard.size_bytes for shard in shards),
+    )
+
+
+def next_step(status: RunStatus) -> str:
+    """What to do next, in one sentence."""
+    funnel = status.all
+    if funnel.not_tried("fetch"):
+        return "run `valor-data fetch` to go on with the clips that were not tried yet"
+    if funnel.not_tried("filter"):
+        return "run `valor-data filter` to measure what was fetched"
+    if funnel.not_tried("shard"):
+        waiting = funnel.total(Status.WAITING)
+        if waiting:
+            return f"run `valor-data fetch` again for {waiting} waiting clips, or `valor-data shard --partial`"
+        return "run `valor-data shard`"
+    if funnel.total(Status.WAITING):
+        return "run `valor-data fetch` again for the waiting clips; everything else is in shards"
+    return "run `valor-data verify` to read every shard as a stranger would"
+
+
+def action(reason: str) -> str:
+    """What to do about a reason."""
+    return REASONS[reason].action if reason in REASONS else ""

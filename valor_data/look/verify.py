@@ -1,0 +1,247 @@
+"""Reads every shard as a stranger would, and compares what it finds with its sidecars and the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from valor_data.clip import parse_key
+from valor_data.errors import ManifestError, Status
+from valor_data.ledger import Ledger
+from valor_data.workdir import WorkDir
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was read and what is wrong.
+
+    Attributes:
+        num_shards: shards read.
+        num_samples: samples read.
+        problems: a line for each fault, beginning with the file's name.
+    """
+
+    num_shards: int = 0
+    num_samples: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form, for `--json`."""
+        return {"shards": self.num_shards, "samples": self.num_samples, "problems": self.problems}
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCheck:
+    """What the reading of one shard found."""
+
+    name: str
+    keys: tuple[str, ...]
+    member_names: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def verify(work: WorkDir, *, on_shard: Callable[[ShardCheck], None] | None = None) -> Verification:
+    """Reads the shards of a work folder.
+
+    Checked: the tar opens in webdataset; names, equal member sets; the JSON against its schema; every JPEG
+    and array decoded; sha256 of the tar and of each member; sidecars and ledger count the same; no clip
+    is in two places; nothing is left over that belongs to no shard.
+
+    Args:
+        work: the work folder.
+        on_shard: called after each shard, for progress.
+    """
+    found = Verification()
+    names = sorted({path.stem for path in (*work.shards.glob("*.tar"), *work.index.glob("*.json"))})
+    if not names:
+        found.problems.append(f"{work.shards}: no shards here; run `valor-data shard` first")
+    seen: dict[str, str] = {}
+    member_sets: dict[tuple[str, ...], str] = {}
+    for name in names:
+        check = check_shard(work, name)
+        found.num_shards += 1
+        found.num_samples += len(check.keys)
+        found.problems += check.problems
+        for key in check.keys:
+            if key in seen:
+                found.problems.append(f"{name}: clip {key} is also in {seen[key]}")
+            seen[key] = name
+        if check.member_names and check.member_names not in member_sets:
+            member_sets[check.member_names] = name
+        if on_shard is not None:
+            on_shard(check)
+    if len(member_sets) > 1:
+        sets = "; ".join(f"{name}: {', '.join(members)}" for members, name in member_sets.items())
+        found.problems.append(f"samples of different shards have different members: {sets}")
+    if work.ledger.exists():
+        found.problems += _ledger_problems(work, seen)
+    return found
+
+
+def check_shard(work: WorkDir, name: str) -> ShardCheck:
+    """Reads one shard with its sidecars; whatever is wrong becomes a line."""
+    tar, parquet, beside = work.shards / f"{name}.tar", work.index / f"{name}.parquet", work.index / f"{name}.json"
+    problems: list[str] = []
+    try:
+        sidecar = json.loads(beside.read_text())
+    except (OSError, ValueError) as error:
+        return ShardCheck(
+            name, (), (), (f"{name}: not finished, its JSON cannot be read ({error}); run `shard` again",)
+        )
+    if sidecar["num_samples"] == 0:
+        return ShardCheck(name, (), (), (f"{name}.tar: should not be there",) if tar.exists() else ())
+    if not tar.is_file():
+        return ShardCheck(name, (), (), (f"{name}.tar: is missing; run `shard` again",))
+    if _file_sha256(tar) != sidecar["tar_sha256"]:
+        problems.append(f"{name}.tar: its sha256 is not the one in {beside.name}; the file was changed or damaged")
+    keys, members = _read_as_stranger(tar, name, problems)
+    if len(keys) != sidecar["num_samples"]:
+        problems.append(f"{name}.tar: holds {len(keys)} samples, {beside.name} says {sidecar['num_samples']}")
+    problems += _index_problems(tar, parquet, name, keys, sidecar)
+    return ShardCheck(name, tuple(keys), members, tuple(problems))
+
+
+def _read_as_stranger(tar: Path, name: str, problems: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Iterates with webdataset; checks each sample; gives back the keys and the common member names."""
+    import webdataset
+
+    validate = _validator()
+    keys: list[str] = []
+    members: tuple[str, ...] = ()
+    try:
+        for files in webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False):
+            key = str(files["__key__"])
+            names = tuple(sorted(extension for extension in files if not extension.startswith("__")))
+            members = members or names
+            if names != members:
+                problems.append(f"{name}/{key}: members {', '.join(names)}; other samples have {', '.join(members)}")
+            if key in keys[-1:]:
+                problems.append(f"{name}/{key}: is there twice")
+            keys.append(key)
+            problems.extend(f"{name}/{key}: {fault}" for fault in _sample_faults(key, files, validate))
+    except (OSError, ValueError, RuntimeError) as error:
+        problems.append(f"{name}.tar: cannot be read to its end: {error}")
+    return keys, members
+
+
+def _validator() -> Callable[[Any], Iterator[str]]:
+    from jsonschema import Draft202012Validator
+
+    from valor_data.shard.schema import sample_schema
+
+    validator = Draft202012Validator(sample_schema())
+
+    def faults(tree: Any) -> Iterator[str]:
+        for error in validator.iter_errors(tree):
+            yield f"json: {'/'.join(map(str, error.absolute_path)) or 'top'}: {error.message[:200]}"
+
+    return faults
+
+
+def _sample_faults(key: str, files: dict[str, Any], validate: Callable[[Any], Iterator[str]]) -> Iterator[str]:
+    try:
+        video_id, start, end = parse_key(key)
+        details = json.loads(files["json"])
+    except (ManifestError, KeyError, ValueError) as error:
+        yield f"{error}"
+        return
+    schema_faults = list(validate(details))
+    yield from schema_faults
+    if schema_faults:
+        return
+    if (details["key"], details["video_id"]) != (key, video_id):
+        yield f"json: says it is {details['key']} of {details['video_id']}"
+    if (details["start"], details["end"]) != (start, end):
+        yield f"json: span [{details['start']}, {details['end']}) is not the key's"
+    if files["txt"].decode(errors="replace") != details["captions"][0]["text"]:
+        yield "txt: is not the first caption"
+    yield from _picture_faults(files, details)
+    if "mel.npy" in files:
+        yield from _mel_faults(files["mel.npy"], details)
+
+
+def _picture_faults(files: dict[str, Any], details: dict[str, Any]) -> Iterator[str]:
+    import simplejpeg
+
+    pictures = sorted(name for name in files if name.endswith(".jpg"))
+    if pictures and len(pictures) != len(details["frame_moments"]):
+        yield f"{len(pictures)} pictures, the JSON names {len(details['frame_moments'])} moments"
+    sizes = set()
+    for name in pictures:
+        try:
+            sizes.add(simplejpeg.decode_jpeg(files[name]).shape)
+        except ValueError as error:
+            yield f"{name}: no JPEG that decodes ({error})"
+    if len(sizes) > 1:
+        yield f"pictures of different sizes: {sorted(sizes)}"
+
+
+def _mel_faults(data: bytes, details: dict[str, Any]) -> Iterator[str]:
+    try:
+        mel = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        yield f"mel.npy: no array ({error})"
+        return
+    bands = details["mel"]["num_mel_bins"]
+    if mel.dtype != np.float16 or mel.ndim != 2 or mel.shape[1] != bands or not len(mel):
+        yield f"mel.npy: {mel.dtype} of shape {mel.shape}; expected float16 [T, {bands}]"
+    elif not np.isfinite(mel).all():
+        yield "mel.npy: holds values that are no numbers"
+
+
+def _index_problems(tar: Path, parquet: Path, name: str, keys: list[str], sidecar: dict[str, Any]) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(parquet).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        return [f"{parquet.name}: cannot be read ({error})"]
+    problems = []
+    kept = [row for row in rows if row["status"] == Status.KEPT.value]
+    if [row["key"] for row in kept] != keys:
+        problems.append(f"{parquet.name}: lists {len(kept)} kept clips, the tar holds {len(keys)}, or in another order")
+    counts = Counter(row["status"] if not row["reason"] else f"{row['status']}:{row['reason']}" for row in rows)
+    if dict(counts) != sidecar["counts"] or len(rows) != sidecar["num_clips"]:
+        problems.append(f"{parquet.name}: counts {dict(counts)}, {name}.json says {sidecar['counts']}")
+    with tar.open("rb") as stream:
+        for row in kept:
+            for member in row["members"]:
+                stream.seek(member["offset"])
+                if hashlib.sha256(stream.read(member["size"])).hexdigest() != member["sha256"]:
+                    problems.append(f"{name}/{member['name']}: its bytes are not those of {parquet.name}")
+    return problems
+
+
+def _ledger_problems(work: WorkDir, seen: dict[str, str]) -> list[str]:
+    problems = []
+    with Ledger(work.ledger, read_only=True) as ledger:
+        recorded = {f"{row.split}-{row.shard:06d}": row for row in ledger.finished_shards().values()}
+        for name, row in recorded.items():
+            held = sum(where == name for where in seen.values()) if row.num_samples < 10_000 else row.num_samples
+            if held != row.num_samples:
+                problems.append(f"{name}: the ledger says {row.num_samples} samples, the tar holds {held}")
+        in_shards = ledger.keys_in_shards()
+        problems += [
+            f"{key}: in {seen[key]}, but not kept in the ledger" for key in sorted(seen.keys() - in_shards)[:20]
+        ]
+        problems += [f"{key}: kept in the ledger, but in no shard" for key in sorted(in_shards - seen.keys())[:20]]
+    return problems
+
+
+def _file_sha256(path: Path) -> str:
+    hasher = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            hasher.update(chunk)
+    return hasher.hexdigest()

@@ -1,0 +1,83 @@
+"""Everything the ledger knows of a clip: why it was kept, dropped, or still waits."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from valor_data.errors import REASONS, ValorDataError
+from valor_data.ledger import STAGES, ClipRow, Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A clip's history: a dictionary for each stage that has an outcome, the media, the facts, the shard."""
+
+    clip: ClipRow
+    stages: dict[str, dict[str, Any]]
+    media: dict[str, Any] | None
+    facts: dict[str, Any] | None
+    shard: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form, for `--json`."""
+        return {
+            "key": self.clip.key or self.clip.identity,
+            "video_id": self.clip.video_id,
+            "split": self.clip.split,
+            "in_manifest": self.clip.manifest_row is not None,
+            "stages": self.stages,
+            "media": self.media,
+            "facts": self.facts,
+            "shard": self.shard,
+        }
+
+
+def explain(ledger: Ledger, text: str) -> list[Why]:
+    """The history of a clip, by its key, or of every clip of a video, by its id.
+
+    Raises:
+        ValorDataError: no such clip; the message names keys that look alike.
+    """
+    clips = ledger.find_clips(text)
+    if not clips:
+        near = difflib.get_close_matches(text, ledger.keys_like(text[:4]), n=3, cutoff=0.5)
+        hint = f"; keys like it: {', '.join(near)}" if near else ""
+        raise ValorDataError(f"no clip {text!r} in {ledger.path}: expected a key or a video id{hint}")
+    return [_explain(ledger, clip) for clip in clips]
+
+
+def _explain(ledger: Ledger, clip: ClipRow) -> Why:
+    stages: dict[str, dict[str, Any]] = {}
+    outcomes = ledger.outcomes_of(clip.clip_id)
+    for stage in STAGES:
+        if stage not in outcomes:
+            continue
+        outcome, attempts, seen = outcomes[stage]
+        stages[stage] = {
+            "status": outcome.status.value,
+            "reason": outcome.reason,
+            "meaning": REASONS[outcome.reason].meaning if outcome.reason in REASONS else "",
+            "action": REASONS[outcome.reason].action if outcome.reason in REASONS else "",
+            "detail": outcome.detail,
+            "attempts": attempts,
+            "seen": seen,
+        }
+    media = ledger.media_of(clip.clip_id)
+    facts = ledger.facts_of(clip.clip_id)
+    return Why(
+        clip=clip,
+        stages=stages,
+        media=None
+        if media is None
+        else {
+            "path": media.path or "(discarded)",
+            "offset_seconds": media.offset_seconds,
+            "size_bytes": media.size_bytes,
+            "source": json.loads(media.source),
+        },
+        facts=None if facts is None else json.loads(facts),
+        shard=ledger.shard_of(clip.clip_id),
+    )

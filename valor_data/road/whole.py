@@ -1,0 +1,58 @@
+"""The whole road in one call: manifest, fetch, filter, shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from valor_data.config import Config, config_from_dict
+from valor_data.manifest import ManifestOptions, build_manifest, write_manifest
+from valor_data.road.driver import Driver, StageReport
+from valor_data.road.fetch import run_fetch
+from valor_data.road.filter import run_filter
+from valor_data.road.shard import run_shard
+
+
+def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[StageReport]:
+    """Goes the whole road, from where it stands.
+
+    Args:
+        driver: of the work folder.
+        tree: the settings as they are written in a TOML file.
+        base: the folder that file names in it are relative to.
+
+    Yields:
+        The report of each stage when it is over.
+
+    Raises:
+        ConfigError: wrong settings; all problems at once, before anything is done.
+        ValorDataError: a stage cannot go on.
+    """
+    config = config_from_dict(tree)
+    manifest = build_listed(driver, config, base)
+    modalities = config.modalities if "modalities" in tree else driver.ledger.get_meta("modalities") or "av"
+    driver.ledger.pin("modalities", modalities, advice="what a run holds cannot change; use another work folder")
+
+    def explicit(stage: str) -> frozenset[str]:
+        return frozenset(tree.get(stage, {}))
+
+    yield run_fetch(driver, config.fetch, manifest=manifest, explicit=explicit("fetch"))
+    yield run_filter(driver, config.filter, modalities, explicit=explicit("filter"))
+    yield run_shard(driver, config.shard, modalities, explicit=explicit("shard"))
+
+
+def build_listed(driver: Driver, config: Config, base: Path) -> Path | None:
+    """Builds the manifest of the files that `[manifest]` names; None when it names none."""
+    section = config.manifest
+    if not section.files:
+        return None
+    options = ManifestOptions(
+        format=section.format or None,
+        split=section.split or None,
+        join="outer" if section.join == "outer" else "left",
+        on_leak="drop" if section.on_leak == "drop" else "error",
+    )
+    result = build_manifest([base / name for name in section.files], options=options)
+    write_manifest(result, driver.work.manifest, rejects_path=driver.work.rejects)
+    return driver.work.manifest
