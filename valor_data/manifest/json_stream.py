@@ -110,7 +110,9 @@ class JsonReader:
             problem, error_at = "", len(self._buffer)
             try:
                 value, end = self._decode(self._buffer, self._at)
-                if end < len(self._buffer) or self._ended:
+                # a number may go on behind the buffer's end: 0 of 0.5, 1 of 1e-3
+                margin = _NEAR_END_CHARACTERS if isinstance(value, int | float) else 0
+                if end + margin < len(self._buffer) or self._ended:
                     raw = self._buffer[self._at : end]
                     self._at = end
                     return value, raw
@@ -165,9 +167,12 @@ class JsonReader:
         at = self._at + ahead
         line, column = self._place(at)
         place = f"in item {max(1, self._item)} (line {line}, column {column})"
-        if self._ended and at >= len(self._buffer) - _NEAR_END_CHARACTERS:
-            return ManifestError(f"the JSON is cut off {place}; the file is not whole: get it again", file=self._file)
-        found = self._buffer[at : at + 30]
+        rest = self._buffer[at:]
+        at_end = len(rest) < _NEAR_END_CHARACTERS and not (self._text.read(1) or {*rest} & {*"]}"})
+        if at_end:
+            message = f"the JSON is cut off {place}; the file is not whole: get it again"
+            return ManifestError(message, file=self._file)
+        found = rest[:30]
         return ManifestError(
             f"not valid JSON {place}: {problem}, found {found!r}; mend the file there", file=self._file
         )

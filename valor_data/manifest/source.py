@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,7 @@ class Source:
                 text = io.TextIOWrapper(data, "utf-8-sig", "surrogateescape", newline="")
                 with text:
                     yield text
-            except (gzip.BadGzipFile, EOFError) as error:
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise ManifestError(
                     f"the gzip file is damaged or cut off ({error}); get it again", file=self.path
                 ) from error

@@ -52,9 +52,11 @@ def plan_reading(format: Format, head: Head, options: ManifestOptions) -> Plan:
     if format is LIST:
         refuse_scalar(head)
     names = format.field_names(head)
+    if not names:
+        raise ManifestError("no rows in the file with named values; expected at least one clip", file=head.source.path)
     fields = find_fields(names, options.fields)
     if "id" not in fields:
-        found = ", ".join(map(repr, names[:12])) or "none"
+        found = ", ".join(map(repr, names[:12]))
         raise ManifestError(
             f"no column or key holds the video id; found {found}; name it with --id-field "
             "(and the others with --caption-field, --start-field, --end-field, --url-field)",

@@ -16,6 +16,7 @@ VGGSOUND_CLIP_SECONDS = 10
 """VGGSound writes no end: its clips are ten seconds long."""
 
 _AUDIOSET_ROW = re.compile(r'[A-Za-z0-9_-]{11}, *[0-9.]+, *[0-9.]+, *"?/[a-z]/')
+_AUDIOSET_HEADER = re.compile(r"YTID\W+start_seconds\W+end_seconds\W+positive_labels", re.IGNORECASE)
 _VGGSOUND_FILE = re.compile(r"(?P<id>.+)_(?P<start>[0-9]{6})(?:\.\w+)?")
 _VGGSOUND_ROW = re.compile(r"[A-Za-z0-9_-]{11}(?:_[0-9]{6}(?:\.\w+)?,|,[0-9]+,.+,(?:train|test)\s*$)")
 
@@ -94,7 +95,7 @@ def _is_audioset_header(fields: list[str] | None) -> bool:
 
 def _is_audioset(head: Head) -> bool:
     first = next((line for line in head.lines if not line.startswith("#")), "")
-    named = any(plain_name(line).startswith("ytidstartsec") for line in head.lines[:5])
+    named = any(_AUDIOSET_HEADER.search(line) for line in head.lines[:5])
     return named or bool(_AUDIOSET_ROW.match(first))
 
 
