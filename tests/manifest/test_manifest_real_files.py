@@ -10,6 +10,7 @@ import pytest
 
 from valor_data.clip import parse_key
 from valor_data.manifest import ManifestOptions, build_manifest, read_manifest, write_manifest
+from valor_data.schema import shipped_file
 
 
 @pytest.fixture(scope="session")
@@ -135,3 +136,13 @@ def test_a_manifest_can_be_read_as_annotations(annotations: Path, tmp_path: Path
     write_manifest(first, tmp_path / "manifest.parquet")
     again = build_manifest([tmp_path / "manifest.parquet"])
     assert again.manifest.fingerprint == first.manifest.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("audioset-eval", "audioset_eval_segments.csv"), ("audioset-balanced", "audioset_balanced_train_segments.csv")],
+)
+def test_the_lists_that_ship_are_those_that_were_released(annotations: Path, name: str, source: str) -> None:
+    shipped = read_manifest(shipped_file("manifests", f"{name}.parquet"))
+    made = build_manifest([annotations / source, annotations / "audioset_class_labels_indices.csv"])
+    assert shipped.fingerprint == made.manifest.fingerprint

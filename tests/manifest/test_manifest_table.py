@@ -170,7 +170,7 @@ def test_a_value_that_breaks_a_rule_is_named(change: dict[str, Any], words: str)
 
 def test_a_clip_that_comes_twice() -> None:
     for row in (ROW, EMPTY):
-        with pytest.raises(ManifestError, match="row 2, column 'key': .* expected each clip once"):
+        with pytest.raises(ManifestError, match=r"row 2, column 'key': .* expected each clip once"):
             check_values(table_of(row, row))
 
 
