@@ -317,6 +317,10 @@ class Ledger:
         """Clips whose key, open key or video id is `text`."""
         return self._clip_rows("WHERE key = ?1 OR identity = ?1 OR video_id = ?1 ORDER BY clip_id", (text,))
 
+    def find_all(self) -> list[ClipRow]:
+        """Every clip of the manifest, in the manifest's order."""
+        return self._clip_rows("WHERE manifest_row IS NOT NULL ORDER BY manifest_row")
+
     def pending_fetch(self) -> list[ClipRow]:
         """Clips of the manifest that have no final outcome of fetch, in the manifest's order."""
         return self._clip_rows(

@@ -23,6 +23,7 @@ from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError
 from valor_data.fetch import ClipRequest, Obtained
 from valor_data.fetch.reasons import reason_of
+from valor_data.media.transcode import ffmpeg_path
 
 SOCKET_TIMEOUT_SECONDS = 20.0
 RETRIES = 3
@@ -66,7 +67,7 @@ class UrlAddress:
             "id": "video",
             "title": "video",
             "url": self.url,
-            "ext": "mp4",
+            "ext": "unknown_video",  # what it is, the probe will tell: an extension would mislead it
             "extractor": "url",
             "extractor_key": "Url",
             "webpage_url": self.url,
@@ -198,6 +199,7 @@ def _downloader(into: Path, settings: FetchSection) -> Any:
         # Between tries it does not wait unless told how long.
         "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), _pause_seconds),
         "max_filesize": settings.max_video_bytes,
+        "ffmpeg_location": str(ffmpeg_path()),
         "updatetime": False,
         "overwrites": True,
     }

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from valor_data.config import ShardSection
@@ -187,11 +188,17 @@ def _clips_for_bytes(
     if not kept:
         raise ValorDataError("--max-bytes is estimated from kept clips, and there are none yet: run `filter` first")
     requests = _requests(driver, kept, listed)
-    sizes = [size for _, size in executor.run(sample_size_bytes, ((r, settings) for r in requests))
+    sizes = [size for _, size in executor.run(sample_size_bytes, ((r, settings, _scratch(driver, r)) for r in requests))
              if isinstance(size, int)]  # fmt: skip
     if not sizes:
         raise ValorDataError("--max-bytes: none of the clips tried gives a sample; use --max-clips")
     return max(1, section.max_bytes * len(sizes) // sum(sizes))
+
+
+def _scratch(driver: Driver, request: SampleRequest) -> Path:
+    folder = driver.work.own_tmp() / f"size-{request.clip_id}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _build(

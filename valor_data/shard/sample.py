@@ -17,9 +17,12 @@ import numpy as np
 
 from valor_data.clip import Caption, Clip, Seconds
 from valor_data.config import ShardSection
+from valor_data.media.extract import extract_clip
 from valor_data.media.facts import Facts
+from valor_data.media.flac import audio_flac
 from valor_data.media.frames import FrameSettings
 from valor_data.media.mel import MelSettings
+from valor_data.media.transcode import transcode_mp4
 
 SAMPLE_SCHEMA_VERSION = 1
 
@@ -102,8 +105,13 @@ class SampleRequest:
         return self.clip.key or ""
 
 
-def make_members(request: SampleRequest, settings: SampleSettings) -> dict[str, bytes]:
+def make_members(request: SampleRequest, settings: SampleSettings, scratch: Path) -> dict[str, bytes]:
     """Decodes a clip and makes the members of its sample.
+
+    Args:
+        request: the clip.
+        settings: what a sample holds.
+        scratch: a folder for files that come and go.
 
     Returns:
         Extension to bytes, for each of `SampleSettings.member_names`.
@@ -112,8 +120,6 @@ def make_members(request: SampleRequest, settings: SampleSettings) -> dict[str, 
         ClipError: the clip cannot be decoded after all.
         FileNotFoundError: the media file is gone.
     """
-    from valor_data.media.extract import extract_clip
-
     clip, path = request.clip, request.path
     if path is None or not path.is_file():
         raise FileNotFoundError(str(path))
@@ -136,10 +142,19 @@ def make_members(request: SampleRequest, settings: SampleSettings) -> dict[str, 
     if "a" in settings.modalities:
         members["mel.npy"] = array_bytes(features.mel)
     if "audio" in settings.include:
-        members["flac"] = include.audio_flac(path, request.offset_seconds, clip.start, end)
+        members["flac"] = audio_flac(path, request.offset_seconds, clip.start, end)
     if "video" in settings.include:
-        members["mp4"] = include.video_mp4(path, request.offset_seconds, clip.start, end)
+        members["mp4"] = _video_mp4(request, path, settings.modalities, scratch)
     return members
+
+
+def _video_mp4(request: SampleRequest, path: Path, modalities: str, scratch: Path) -> bytes:
+    clip, place = request.clip, scratch / "clip.mp4"
+    end = clip.end if clip.end is not None else clip.start
+    transcode_mp4(path, clip.start, end, place, offset_seconds=request.offset_seconds, modalities=modalities)
+    data = place.read_bytes()
+    place.unlink()
+    return data
 
 
 def remake_members(request: SampleRequest, settings: SampleSettings, former: dict[str, bytes]) -> dict[str, bytes]:

@@ -113,7 +113,7 @@ def build_shard(unit: ShardUnit) -> ShardResult:
         for request in unit.requests:
             with working_on(str(request.clip_id), unit.clip_deadline_seconds):
                 try:
-                    files = _members_of(request, unit.settings, former)
+                    files = _members_of(request, unit.settings, former, folder)
                 except ClipError as refusal:
                     dropped[request.clip_id] = (refusal.reason, refusal.detail)
                     continue
@@ -138,20 +138,22 @@ def build_shard(unit: ShardUnit) -> ShardResult:
     return result
 
 
-def sample_size_bytes(work: tuple[SampleRequest, SampleSettings]) -> int | None:
+def sample_size_bytes(work: tuple[SampleRequest, SampleSettings, Path]) -> int | None:
     """Bytes that a clip's sample takes in a tar; None when it cannot be made."""
-    request, settings = work
+    request, settings, scratch = work
     try:
-        files = make_members(request, settings)
+        files = make_members(request, settings, scratch)
     except (ClipError, FileNotFoundError):
         return None
     return sum(tarfile.BLOCKSIZE * (1 + -(-len(data) // tarfile.BLOCKSIZE)) for data in files.values())
 
 
-def _members_of(request: SampleRequest, settings: SampleSettings, former: FormerShard) -> dict[str, bytes]:
+def _members_of(
+    request: SampleRequest, settings: SampleSettings, former: FormerShard, scratch: Path
+) -> dict[str, bytes]:
     if request.path is None:
         return remake_members(request, settings, former.members(request.key, settings))
-    members = make_members(request, settings)
+    members = make_members(request, settings, scratch)
     if tuple(sorted(members)) != settings.member_names():
         raise ShardError(f"{request.key}: made {sorted(members)}, expected {settings.member_names()}")
     return members
