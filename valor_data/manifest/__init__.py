@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from valor_data.manifest.build import ManifestResult, build_manifest, write_manifest
+from valor_data.manifest.layout import manifest_schema
 from valor_data.manifest.options import ManifestOptions, Progress
 from valor_data.manifest.rejects import REJECT_CODES, Reject
-from valor_data.manifest.table import Manifest, SourceInfo, manifest_schema, read_manifest
+from valor_data.manifest.table import Manifest, SourceInfo, read_manifest
 
 __all__ = [
     "REJECT_CODES",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from valor_data.clip import MAX_ID_CHARACTERS, MAX_MS, ROLES, to_ms_array
 from valor_data.errors import ManifestError
+from valor_data.manifest.layout import key_column, manifest_schema
 from valor_data.manifest.options import SPLIT_NAME
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ def check_columns(schema: pa.Schema, file: Path | None, remedy: str) -> None:
         ManifestError: a column is missing, has another type or does not belong here.
     """
     import pyarrow as pa
-
-    from valor_data.manifest.table import manifest_schema
 
     expected = manifest_schema()
     names = list(schema.names)
@@ -83,8 +82,6 @@ def _rules(table: Any) -> Iterator[tuple[str, str, Any]]:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-
-    from valor_data.manifest.table import key_column
 
     for name in ("video_id", "start_seconds", "split", "captions", "labels", "label_names", "questions"):
         yield name, "a value", pc.is_null(table[name])

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from valor_data.clip import Question, from_ms_array
+from valor_data.manifest.layout import key_column, manifest_schema
 from valor_data.manifest.row import label_pairs
-from valor_data.manifest.table import key_column, manifest_schema
 
 if TYPE_CHECKING:
     import numpy as np

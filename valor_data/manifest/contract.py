@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from valor_data.clip import MAX_ID_CHARACTERS, MAX_MS, ROLES
+from valor_data.manifest.layout import MANIFEST_VERSION, manifest_schema
 from valor_data.manifest.options import SPLIT_NAME
 from valor_data.manifest.rejects import MAX_RAW_CHARACTERS, REJECT_CODES, REJECTS_VERSION, rejects_schema
-from valor_data.manifest.table import MANIFEST_VERSION, manifest_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

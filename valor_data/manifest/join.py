@@ -64,20 +64,26 @@ class Joiner:
 
     def read(self) -> None:
         """Reads every file, label files first, so that captions find their spans and labels."""
-        describing = [i for i in self.inputs if i.plan.has_captions]
-        labelling = [i for i in self.inputs if not i.plan.has_captions]
+        describing = [file for file in self.inputs if file.plan.has_captions]
+        labelling = [file for file in self.inputs if not file.plan.has_captions]
+        defining = describing or labelling
         if describing:
-            for file in labelling:
-                for row in self._rows(file):
-                    self.segments.add(row)
-        for file in describing or labelling:
+            self._store(labelling)
+        for file in defining:
             for row in self._rows(file):
                 self._take(row, file)
         self.num_label_rows_unused = self.segments.num_unused
         if describing and self.options.join == "outer":
+            defining = self.inputs
             self._take_unmatched(labelling)
-        for file in self.inputs if self.options.join == "outer" else describing or labelling:
+        for file in defining:
             self._notice_split(file)
+
+    def _store(self, labelling: list[Input]) -> None:
+        """Keeps the rows of label files, for captions to find."""
+        for file in labelling:
+            for row in self._rows(file):
+                self.segments.add(row)
 
     def _rows(self, file: Input) -> Iterator[Row]:
         """The usable rows of a file; the others go to the rejects."""
@@ -105,25 +111,33 @@ class Joiner:
         """Adds a row to its clip, or refuses it."""
         if row.start_ms is None and not self._find_span(row, file):
             return
-        captions = list(self._good_captions(row, file)) if file.plan.has_captions else []
-        if file.plan.has_captions and not captions and not row.questions:
-            if not row.captions:
-                self._refuse(row, file, "caption_empty", "the row has no caption: expected a sentence")
+        if file.plan.has_captions:
+            captions = list(self._good_captions(row, file))
+            if captions or row.questions:
+                clip = self._clip(row, file)
+                self._add_texts(clip, captions, row, file)
+                self.columns.add_labels(clip, row.labels)
             return
+        clip = self._clip(row, file)
+        if self.columns.is_new(clip, "labels", *row.labels):
+            self.columns.add_labels(clip, row.labels)
+        else:
+            self._refuse(row, file, "duplicate", "the same clip with the same labels stood earlier")
+
+    def _clip(self, row: Row, file: Input) -> int:
+        """The number of a row's clip; a new one gets its labels from the joined lists."""
         split = file.forced_split or row.split or file.split or DEFAULT_SPLIT
         start_ms = row.start_ms or 0
         origin = (file.number, row.number)
         clip, is_new = self.columns.clip(row.video_id, start_ms, row.end_ms, split, row.url, origin)
-        added = self._add_texts(clip, captions, row, file)
-        if (row.labels or not file.plan.has_captions) and self.columns.is_new(clip, "labels", *row.labels):
-            self.columns.add_labels(clip, row.labels)
-            added = True
         if is_new and len(self.segments):
             self._add_joined_labels(clip, row.video_id, start_ms, row.end_ms)
-        if not added and not file.plan.has_captions:
-            self._refuse(row, file, "duplicate", "the same clip with the same labels stood earlier")
+        return clip
 
     def _good_captions(self, row: Row, file: Input) -> Iterator[tuple[str, str]]:
+        """The captions of a row that can be used; the others are refused, and a row that has nothing."""
+        if not row.captions and not row.questions:
+            self._refuse(row, file, "caption_empty", "the row has no caption: expected a sentence")
         for text, role in row.captions:
             problem = caption_problem(text)
             if problem is None:
@@ -131,23 +145,19 @@ class Joiner:
             else:
                 self._refuse(row, file, *problem)
 
-    def _add_texts(self, clip: int, captions: Iterable[tuple[str, str]], row: Row, file: Input) -> bool:
-        """Adds captions and questions that are new; true when any was."""
-        added = False
+    def _add_texts(self, clip: int, captions: Iterable[tuple[str, str]], row: Row, file: Input) -> None:
+        """Adds captions and questions that are new, and refuses those that are not."""
         for text, role in captions:
             if self.columns.is_new(clip, role, text):
                 self.columns.add_caption(clip, text, role, (file.number, row.number))
-                added = True
             else:
                 self._refuse(row, file, "duplicate", f"the same clip with the same caption {text!r} stood earlier")
         for question in row.questions:
             if self.columns.is_new(clip, "question", question.question, *question.answers):
                 self.columns.add_question(clip, question)
-                added = True
             else:
                 found = f"the same clip with the same question {question.question!r} stood earlier"
                 self._refuse(row, file, "duplicate", found)
-        return added
 
     def _find_span(self, row: Row, file: Input) -> bool:
         """Gives a row without a span the one its video has in the joined lists; false when it is refused."""

@@ -213,22 +213,23 @@ def read_labels(value: Any) -> tuple[str, ...]:
     Raises:
         RowRefused: something else (`bad_label`).
     """
-    if value is None or value == "":
+    if value is None:
         return ()
     if isinstance(value, str):
-        text = clean(value)
-        if text.startswith("["):
-            try:
-                value = json.loads(text)
-            except ValueError as error:
-                raise RowRefused("bad_label", f"labels {text!r}: expected a JSON list") from error
-        elif _MIDS.fullmatch(text):
-            return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-        else:
-            return (text,) if text else ()
+        value = _split_labels(clean(value))
     if isinstance(value, list | tuple) and all(isinstance(label, str) for label in value):
         return tuple(dict.fromkeys(label for label in map(clean, value) if label))
     raise RowRefused("bad_label", f"labels {value!r}: expected a text or a list of texts")
+
+
+def _split_labels(text: str) -> Any:
+    """The labels that one text holds."""
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise RowRefused("bad_label", f"labels {text!r}: expected a JSON list") from error
+    return text.split(",") if _MIDS.fullmatch(text) else [text]
 
 
 def is_question(value: Any) -> bool:

@@ -79,9 +79,21 @@ def row_of_record(record: Mapping[str, Any], number: int, raw: str, plan: Plan) 
     Raises:
         RowRefused: a value that cannot be what its name says.
     """
-    fields, get = plan.fields, record.get
-    id_value = get(fields["id"])
-    start, end = (get(fields[m]) if m in fields else None for m in ("start", "end"))
+    fields = plan.fields
+    video_id, start_ms, end_ms = _read_clip(record, plan)
+    row = Row(number, raw, video_id, start_ms, end_ms)
+    if plan.has_captions:
+        _read_texts(row, record, plan)
+    if len(fields) > 2:
+        _read_extras(row, record, fields)
+    return row
+
+
+def _read_clip(record: Mapping[str, Any], plan: Plan) -> tuple[str, int | None, int | None]:
+    """Id and span of a record; a span in fields of its own wins over one in the id."""
+    fields = plan.fields
+    id_value = record.get(fields["id"])
+    start, end = (record.get(fields[m]) if m in fields else None for m in ("start", "end"))
     if plan.clip_seconds is not None:
         first = read_seconds(start)
         end = None if first is None else first + plan.clip_seconds
@@ -89,15 +101,8 @@ def row_of_record(record: Mapping[str, Any], number: int, raw: str, plan: Plan) 
         video_id, start_ms, end_ms = read_spanned_id(id_value, youtube=plan.youtube)
     else:
         video_id, start_ms, end_ms = read_id(id_value, youtube=False), None, None
-    if start is not None or end is not None:
-        given = read_span(start, end)
-        start_ms, end_ms = given if given[0] is not None else (start_ms, end_ms)
-    row = Row(number, raw, video_id, start_ms, end_ms)
-    if plan.has_captions:
-        _read_texts(row, record, plan)
-    if len(fields) > 2:
-        _read_extras(row, record, fields)
-    return row
+    given = read_span(start, end)
+    return (video_id, *given) if given[0] is not None else (video_id, start_ms, end_ms)
 
 
 def _read_texts(row: Row, record: Mapping[str, Any], plan: Plan) -> None:
