@@ -29,17 +29,11 @@ class LocalExecutor:
     """
 
     def __init__(self, workers: int, notes: Path, *, preload: Sequence[str] = (), tasks_per_worker: int = 0) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(preload))
         self._workers = workers
         self._notes = notes
-        self._pool = ProcessPool(
-            max_workers=workers,
-            max_tasks=tasks_per_worker,
-            context=context,
-            initializer=_start_worker,
-            initargs=(notes,),
-        )
+        self._preload = list(preload)
+        self._tasks_per_worker = tasks_per_worker
+        self._pool: ProcessPool | None = None
         self._numbers = itertools.count()
 
     def run(
@@ -57,7 +51,9 @@ class LocalExecutor:
                 # Two units for each worker in flight: none is idle, and little is lost when the run is killed.
                 for unit in itertools.islice(source, 2 * self._workers - len(waiting)):
                     name = f"unit-{next(self._numbers)}"
-                    future: Any = self._pool.schedule(_run_unit, args=(function, unit, name), timeout=deadline_seconds)
+                    future: Any = self._started_pool().schedule(
+                        _run_unit, args=(function, unit, name), timeout=deadline_seconds
+                    )
                     waiting[future] = (unit, name)
                 if not waiting:
                     return
@@ -68,6 +64,20 @@ class LocalExecutor:
         finally:
             for future in waiting:
                 future.cancel()
+
+    def _started_pool(self) -> ProcessPool:
+        """The pool, started when there is work: a stage with nothing to do starts no process."""
+        if self._pool is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(self._preload)
+            self._pool = ProcessPool(
+                max_workers=self._workers,
+                max_tasks=self._tasks_per_worker,
+                context=context,
+                initializer=_start_worker,
+                initargs=(self._notes,),
+            )
+        return self._pool
 
     def _result(self, future: Future[Any], name: str, deadline_seconds: float | None) -> Any | Lost:
         try:
@@ -85,8 +95,10 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Stops the workers, whatever they are doing, and waits for their end."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join(timeout=10)
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join(timeout=10)
+            self._pool = None
 
 
 def available_cores() -> int:

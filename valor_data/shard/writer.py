@@ -268,7 +268,7 @@ class TarFile:
         self._hasher = hashlib.sha256()
         self.size = 0
         # GNU form: like plain ustar for names up to 100 characters, and sound for longer ones.
-        self._tar = tarfile.open(mode="w", fileobj=self, format=tarfile.GNU_FORMAT)  # type: ignore[call-overload]
+        self._tar = tarfile.TarFile(mode="w", fileobj=self, format=tarfile.GNU_FORMAT)  # type: ignore[arg-type]
 
     def write(self, data: bytes) -> int:
         """Takes the tar's bytes, in order."""

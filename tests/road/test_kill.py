@@ -1,0 +1,149 @@
+"""The whole process tree is killed at random moments in each stage; the same command again ends the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from driving import standings, tar_bytes
+
+from valor_data.demo import MediaServer, World, WorldSettings, make_world, serve
+from valor_data.look.verify import verify
+from valor_data.workdir import WorkDir
+
+ROUNDS = 5
+CLIPS_A_SHARD = "4"
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody killed: its tars, how its clips ended, and how long each stage took in seconds."""
+
+    tars: dict[str, bytes]
+    standings: dict[str, tuple[str, str]]
+    durations: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"), WorldSettings.small())
+
+
+def commands(work: Path, manifest: Path, server: MediaServer) -> dict[str, list[str]]:
+    run = [sys.executable, "-m", "valor_data"]
+    at = ["--work", str(work), "--json"]
+    return {
+        "fetch": [*run, "fetch", str(manifest), "--source", server.url_template, "--workers", "2", *at],
+        "filter": [*run, "filter", "--workers", "2", *at],
+        "shard": [*run, "shard", "--workers", "2", "--max-clips", CLIPS_A_SHARD, *at],
+    }
+
+
+def run_to_its_end(command: list[str]) -> float:
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - began
+
+
+def kill_after(command: list[str], seconds: float) -> bool:
+    """Starts a command in a process group of its own and kills all of it; tells whether it was still running."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(seconds)
+    alive = process.poll() is None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+def outcomes_in(work: Path, stage: str) -> int:
+    try:
+        with sqlite3.connect(f"file:{work / 'ledger.sqlite'}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT count(*) FROM outcomes WHERE stage = ?", (stage,)).fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def lists(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from valor_data.manifest import build_manifest, write_manifest
+
+    path = tmp_path_factory.mktemp("lists") / "manifest.parquet"
+    write_manifest(build_manifest(list(world.annotations)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, lists: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    work = tmp_path_factory.mktemp("undisturbed")
+    with serve(world.media) as server:
+        steps = commands(work, lists, server)
+        durations = {stage: run_to_its_end(command) for stage, command in steps.items()}
+    tars = tar_bytes(work)
+    assert len(tars) > 3
+    return Undisturbed(tars, standings(work), durations)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_killed_runs_end_the_same(
+    seed: int, world: World, lists: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    dice = random.Random(f"kill {seed}")
+    kills: Counter[str] = Counter()
+    partly: Counter[str] = Counter()
+    with serve(world.media) as server:
+        steps = commands(tmp_path, lists, server)
+        for stage, command in steps.items():
+            # The first seconds go to imports: most of the moments are drawn from the second half.
+            for _ in range(2):
+                kills[stage] += kill_after(command, undisturbed.durations[stage] * dice.uniform(0.35, 1.0))
+                partly[stage] += outcomes_in(tmp_path, stage) > 0
+            run_to_its_end(command)
+            run_to_its_end(command)  # a finished stage has nothing to do, and does nothing
+        asked = {video.stem: server.count(video.stem, "GET") for video in world.media.iterdir()}
+    assert sum(kills.values()) > 0, "no run was still going when it was to be killed"
+    assert tar_bytes(tmp_path) == undisturbed.tars
+    assert standings(tmp_path) == undisturbed.standings
+    assert verify(WorkDir.at(tmp_path)).problems == []
+    assert not (tmp_path / "tmp").exists(), "nothing half-written is left behind"
+    # Four workers' worth of videos may be in hand at a kill; whatever had an outcome is never asked for again.
+    asked = {video_id: number for video_id, number in asked.items() if number}  # a rejected row is never asked for
+    assert max(asked.values()) <= 3, asked
+    assert sum(number - 1 for number in asked.values()) <= 2 * kills["fetch"] * 4 + 4
+
+
+@pytest.mark.timeout(120)
+def test_a_second_driver_is_refused(world: World, lists: Path, tmp_path: Path) -> None:
+    from valor_data.errors import ValorDataError
+    from valor_data.road import Driver
+
+    with Driver(WorkDir.at(tmp_path)):
+        with pytest.raises(ValorDataError, match=f"process {os.getpid()}.* is writing here; wait for it, or stop it"):
+            Driver(WorkDir.at(tmp_path))
+    with Driver(WorkDir.at(tmp_path)):
+        pass
+
+
+def test_leftovers_of_no_use_are_swept(make_manifest: Callable[..., Path], tmp_path: Path) -> None:
+    from valor_data.road import Driver
+
+    work = WorkDir.at(tmp_path / "work")
+    for name in ("123/video-ab/video.mp4", "123/video-ab.journal.json", "9/train-000000/train-000000.tar"):
+        path = work.tmp / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half of somethi")
+    with Driver(work):
+        assert not work.tmp.exists()
