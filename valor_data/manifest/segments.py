@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 from valor_data.manifest.row import Row
 
@@ -16,12 +17,11 @@ class SegmentStore:
     """
 
     def __init__(self) -> None:
-        self._by_video: dict[str, int | tuple[int, ...]] = {}
+        self._by_video: dict[str, int | list[int]] = {}
         self._starts_ms, self._ends_ms = array("q"), array("q")
-        self._labels = array("i")
-        self._codes: dict[tuple[str, ...], int] = {}
-        self._texts: dict[str, str] = {}  # one object for each label, however many sets it is in
-        self._label_sets: list[tuple[str, ...]] = []
+        self._codes: dict[str, int] = {}
+        self._texts: list[str] = []
+        self._labels, self._labels_end = array("i"), array("q", [0])  # codes of all rows, and where each row's end
         self._used = bytearray()
 
     def __len__(self) -> int:
@@ -38,18 +38,19 @@ class SegmentStore:
         self._starts_ms.append(_OPEN if row.start_ms is None else row.start_ms)
         self._ends_ms.append(_OPEN if row.end_ms is None else row.end_ms)
         self._used.append(0)
-        code = self._codes.get(row.labels)
-        if code is None:
-            code = len(self._label_sets)
-            labels = tuple(self._texts.setdefault(label, label) for label in row.labels)
-            self._codes[labels] = code
-            self._label_sets.append(labels)
-        self._labels.append(code)
+        for label in row.labels:
+            code = self._codes.setdefault(label, len(self._texts))
+            if code == len(self._texts):
+                self._texts.append(label)
+            self._labels.append(code)
+        self._labels_end.append(len(self._labels))
         known = self._by_video.get(row.video_id)
         if known is None:
             self._by_video[row.video_id] = index
+        elif isinstance(known, int):
+            self._by_video[row.video_id] = [known, index]
         else:
-            self._by_video[row.video_id] = (*self._indices(known), index)
+            known.append(index)
 
     def spans(self, video_id: str) -> set[tuple[int, int]]:
         """The different complete spans of a video, as (start, end) in milliseconds."""
@@ -63,7 +64,8 @@ class SegmentStore:
         for i in self._indices(self._by_video.get(video_id)):
             if self._starts_ms[i] == start_ms and self._ends_ms[i] == end:
                 self._used[i] = 1
-                found.append(self._label_sets[self._labels[i]])
+                codes = self._labels[self._labels_end[i] : self._labels_end[i + 1]]
+                found.append(tuple(self._texts[code] for code in codes))
         return found
 
     def is_used(self, video_id: str, start_ms: int | None, end_ms: int | None) -> bool:
@@ -76,7 +78,7 @@ class SegmentStore:
         )
 
     @staticmethod
-    def _indices(known: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    def _indices(known: int | list[int] | None) -> Sequence[int]:
         if known is None:
             return ()
         return (known,) if isinstance(known, int) else known
