@@ -23,6 +23,7 @@ from av.stream import Stream
 
 from valor_data.errors import ClipError, ValorDataError
 from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, open_media
+from valor_data.media.pictures import begins_with_key_picture
 from valor_data.media.span import TIME_TOLERANCE_SECONDS, SpanPackets, packet_seconds, read_span
 from valor_data.workdir import written_aside
 
@@ -101,7 +102,7 @@ def cut(
             packets = read_span(source, start - offset_seconds, end - offset_seconds + _TAIL_SECONDS, limits)
         except ClipError as error:
             raise CutImpossible(str(error)) from error
-        copied = _copyable(source, packets)
+        copied = _copyable(source, packets, limits)
         problems = []
         for extension in _extensions(source):
             final = destination_folder / f"{stem}.{extension}"
@@ -135,7 +136,7 @@ def _extensions(source: Source) -> Sequence[str]:
     return ("mp4", "mkv") if fits else ("mov", "mkv")
 
 
-def _copyable(source: Source, packets: SpanPackets) -> list[Packet[Any]]:
+def _copyable(source: Source, packets: SpanPackets, limits: Limits) -> list[Packet[Any]]:
     """The packets to copy, both streams, in decode order; refuses what has no usable times."""
     if packets.encrypted:
         raise CutImpossible("encrypted")
@@ -145,6 +146,8 @@ def _copyable(source: Source, packets: SpanPackets) -> list[Packet[Any]]:
     video = packets.video[first_key:]
     if not video and not packets.audio:
         raise CutImpossible("the span holds no packets")
+    if video and not begins_with_key_picture(source, video, limits):
+        raise CutImpossible("the picture marked as a key picture before the span is none, or does not decode")
     reorders = source.video is not None and bool(source.video.codec_context.has_b_frames)
     _complete_times(video, reorders)
     _complete_times(packets.audio, reorders=False)

@@ -19,9 +19,10 @@ from valor_data.media.frames import (
 )
 from valor_data.media.mel import MelSettings, clip_mel
 from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, open_media
-from valor_data.media.pictures import decode_pictures, read_timeline
+from valor_data.media.pictures import decode_pictures
 from valor_data.media.sound import decode_sound
 from valor_data.media.span import SpanPackets, read_span
+from valor_data.media.timeline import read_timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def _pictures(
         raise ClipError("undecodable", "no picture in the span")
     moments = frame_moments(after - begin, settings.count)
     wanted = [begin + moment for moment in moments]
-    decoded = decode_pictures(source, timeline, wanted, limits)
+    decoded = decode_pictures(source, timeline, span, wanted, limits)
     maker, aspect = JpegMaker(settings), pixel_aspect(source.video.sample_aspect_ratio)
     jpegs: list[bytes] = []
     times: list[float] = []

@@ -150,8 +150,23 @@ class JpegMaker:
     def jpeg(self, frame: VideoFrame, aspect: Fraction) -> bytes:
         """The stored JPEG of a picture; see `planes` for what is done to it and what it raises."""
         y, u, v = self.planes(frame, aspect)
-        encoded: bytes = simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality=self._settings.jpeg_quality)
+        encoded: bytes = simplejpeg.encode_jpeg_yuv_planes(
+            _with_even_room(y), u, v, quality=self._settings.jpeg_quality
+        )
         return encoded
+
+
+def _with_even_room(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same picture `[H, W]`, followed in memory by a repeated last row and column where H or W is odd.
+
+    The encoder reads luma up to the next even size: without the room it would read, and store, whatever
+    lies behind the plane.
+    """
+    rows, columns = luma.shape
+    if rows % 2 == 0 and columns % 2 == 0:
+        return luma
+    room = np.pad(luma, ((0, rows % 2), (0, columns % 2)), mode="edge")
+    return room[:rows, :columns]
 
 
 def to_bt601(planes: tuple[NDArray[np.uint8], ...], weights: tuple[float, float]) -> tuple[NDArray[np.uint8], ...]:

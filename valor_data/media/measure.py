@@ -16,9 +16,10 @@ from valor_data.media.facts import Facts
 from valor_data.media.frames import FrameSettings, display_size, frame_moments, pixel_aspect, quarter_turns
 from valor_data.media.levels import measure_levels
 from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, open_media
-from valor_data.media.pictures import Picture, Timeline, check_cost, decode_pictures, read_timeline
+from valor_data.media.pictures import Picture, check_cost, decode_pictures
 from valor_data.media.sound import decode_sound
 from valor_data.media.span import SpanPackets, read_span
+from valor_data.media.timeline import Timeline, read_timeline
 
 STILL_CHANGE = 1.0
 """Sampled pictures that differ less than this (mean absolute luma, 0 to 255) make a still picture."""
@@ -156,11 +157,11 @@ def _picture_facts(
         return facts
     begin, after = span
     check_cost(source, timeline, [begin + m for m in frame_moments(after - begin, FrameSettings().count)], limits)
-    decoded = decode_pictures(source, timeline, _cheap_moments(timeline, begin, after), limits)
+    decoded = decode_pictures(source, timeline, span, _cheap_moments(timeline, begin, after), limits)
     whole = [p for p in decoded.pictures if p is not None]
     errors, change = decoded.num_errors, _largest_change(whole)
     if whole and change < STILL_CHANGE:
-        spread = decode_pictures(source, timeline, [begin + m for m in frame_moments(after - begin, 3)], limits)
+        spread = decode_pictures(source, timeline, span, [begin + m for m in frame_moments(after - begin, 3)], limits)
         whole += [p for p in spread.pictures if p is not None]
         errors, change = errors + spread.num_errors, _largest_change(whole)
     facts = replace(facts, num_decode_errors=facts.num_decode_errors + errors, num_pictures_decoded=len(whole))

@@ -7,11 +7,9 @@ pictures nobody refers to. Times are media seconds.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import median
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import av.error
@@ -20,12 +18,14 @@ from av.video.frame import VideoFrame
 
 from valor_data.errors import ClipError
 from valor_data.media.open import Limits, Source
-from valor_data.media.span import TIME_TOLERANCE_SECONDS, packet_seconds, ticks_to_seconds
+from valor_data.media.span import TIME_TOLERANCE_SECONDS, SpanPackets, read_span, ticks_to_seconds
+from valor_data.media.timeline import Timeline, read_timeline
 
 _SKIPPABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video", "vp8"})
 """Codecs whose decoder may leave out pictures that no other refers to (HEVC's layers may refer to them)."""
 
-_LONGEST_LAST_PICTURE_SECONDS = 2.0
+_ENTRY_PICTURES = frozenset({0, 1, 5, 7})
+"""FFmpeg's numbers of picture types that need no other picture: unknown, I, SI, BI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,107 +51,20 @@ class Decoded:
     num_frames: int = 0
 
 
-@dataclass(slots=True)
-class Timeline:
-    """Which picture is on screen when, as far as the packets tell.
-
-    Attributes:
-        packets: the picture packets of the clip in decode order, from a key picture on.
-        times: when each is shown, media seconds; the packets' decode times where a file has no others.
-        keys: positions of the key pictures in `packets`.
-        is_timed: False when a packet has no presentation time: then only decoding tells.
-        first: when the first picture comes on screen.
-        last_end: when the last one leaves it.
-    """
-
-    packets: list[Packet[Any]]
-    times: list[float]
-    keys: list[int]
-    is_timed: bool
-    first: float
-    last_end: float
-    order: list[int] = field(default_factory=list)
-    order_times: list[float] = field(default_factory=list)
-
-    def at(self, moment: float) -> int:
-        """Position in `packets` of the picture on screen at a moment; the first one before its time."""
-        position = bisect_right(self.order_times, moment + TIME_TOLERANCE_SECONDS) - 1
-        return self.order[max(0, position)]
-
-    def key_before(self, position: int) -> int:
-        """The key picture to decode from to see the picture at a position.
-
-        A picture that follows its key picture in the file but is shown before it may refer to what lies
-        before that key picture: then it is the key picture before.
-        """
-        index = bisect_right(self.keys, position) - 1
-        if index > 0 and self.times[position] < self.times[self.keys[index]]:
-            index -= 1
-        return self.keys[max(0, index)]
-
-    def num_clamped(self, moments: Iterable[float]) -> int:
-        """How many moments lie before the first picture or after the last one has left the screen."""
-        low, high = self.first - TIME_TOLERANCE_SECONDS, self.last_end + TIME_TOLERANCE_SECONDS
-        return sum(not low <= moment <= high for moment in moments)
-
-    def coverage(self, start: float, end: float) -> float:
-        """Share of `[start, end)` from the first picture to the end of the last one, 0 to 1."""
-        covered = min(end, self.last_end) - max(start, self.first)
-        return min(1.0, max(0.0, covered / (end - start)))
-
-
-def read_timeline(source: Source, packets: Sequence[Packet[Any]], goes_on: bool) -> Timeline | None:
-    """Orders the packets of a clip by the time they are shown.
-
-    Args:
-        source: the open file.
-        packets: picture packets in decode order, as `read_span` gives them.
-        goes_on: the file has pictures after these: the last one stays until then.
-
-    Returns:
-        The timeline, or None when there is no picture (nothing before the first key picture counts).
-    """
-    first_key = next((i for i, packet in enumerate(packets) if packet.is_keyframe), 0)
-    kept = [p for p in packets[first_key:] if packet_seconds(p, source) is not None]
-    times = [seconds for p in kept if (seconds := packet_seconds(p, source)) is not None]
-    shown = [i for i, packet in enumerate(kept) if not packet.is_discard]
-    if not shown:
-        return None
-    order = sorted(shown, key=lambda i: times[i])
-    order_times = [times[i] for i in order]
-    last_end = float("inf") if goes_on else order_times[-1] + _last_duration(source, kept[order[-1]], order_times)
-    return Timeline(
-        packets=kept,
-        times=times,
-        keys=[i for i, packet in enumerate(kept) if packet.is_keyframe] or [0],
-        is_timed=all(packet.pts is not None for packet in kept),
-        first=order_times[0],
-        last_end=last_end,
-        order=order,
-        order_times=order_times,
-    )
-
-
-def _last_duration(source: Source, packet: Packet[Any], times: Sequence[float]) -> float:
-    """How long the last picture stays: what its packet says, within reason, else as long as the others."""
-    gaps = [b - a for a, b in pairwise(times)]
-    usual = median(gaps) if gaps else 0.0
-    told = float((packet.duration or 0) * (packet.time_base or 0))
-    if not usual and source.video is not None and source.video.average_rate:
-        usual = float(1 / source.video.average_rate)
-    return min(told or usual, max(_LONGEST_LAST_PICTURE_SECONDS, 2 * usual))
-
-
-def decode_pictures(source: Source, timeline: Timeline, moments: Sequence[float], limits: Limits) -> Decoded:
+def decode_pictures(
+    source: Source, timeline: Timeline, span: tuple[float, float], moments: Sequence[float], limits: Limits
+) -> Decoded:
     """Decodes the picture on screen at each moment.
 
-    Where the planned picture does not come out (a damaged packet, a stream without true key pictures,
-    packets without times) everything from the first packet on is decoded, and each moment gets the last
-    whole picture before it, or else the first after.
+    Where the planned picture does not come out (a damaged packet, packets without times) everything from
+    the first packet on is decoded, and each moment gets the last whole picture before it, or else the
+    first after. Where a picture marked as a key picture turns out not to be one, the file is read and
+    decoded from its start.
 
     Args:
         source: the open file.
         timeline: its clip's packets.
+        span: the clip's start and end, media seconds.
         moments: media seconds, in any order.
         limits: pictures and pixels decoded.
 
@@ -160,27 +73,50 @@ def decode_pictures(source: Source, timeline: Timeline, moments: Sequence[float]
             decoded than `limits` allow.
     """
     decoder = _Decoder(source, limits)
+    pictures: list[Picture | None] = [None] * len(moments)
     if timeline.is_timed:
         targets = [timeline.at(moment) for moment in moments]
         found = decoder.run_planned(timeline, sorted(set(targets)))
         pictures = [found.get(timeline.packets[t].pts) for t in targets]
-    else:
-        pictures = [None] * len(moments)
+    if decoder.keys_lie:
+        timeline = _read_from_start(source, span, limits) or timeline
+        pictures = decoder.run_whole(timeline, moments)
     missing = [i for i, picture in enumerate(pictures) if picture is None]
-    if missing:
+    if missing and not decoder.keys_lie:
         everything = decoder.run_whole(timeline, [moments[i] for i in missing])
         for i, picture in zip(missing, everything, strict=True):
             pictures[i] = picture
     return Decoded(pictures, decoder.num_errors, decoder.num_frames)
 
 
-def decode_all(source: Source, timeline: Timeline, limits: Limits) -> Iterator[Picture]:
-    """Decodes every packet of a timeline and gives every whole picture, in the order shown.
+def decode_all(source: Source, packets: SpanPackets, span: tuple[float, float], limits: Limits) -> Iterator[Picture]:
+    """Decodes every packet of a clip and gives every whole picture, in the order shown.
 
     Raises:
         ClipError: `too_large`, before anything is decoded.
     """
-    return _Decoder(source, limits).all_pictures(timeline)
+    timeline = read_timeline(source, packets.video, packets.video_after)
+    if timeline is None:
+        return iter(())
+    decoder = _Decoder(source, limits)
+    pictures = decoder.all_pictures(timeline)
+    first = next(pictures, None)
+    if decoder.keys_lie:
+        timeline = _read_from_start(source, span, limits) or timeline
+        return _Decoder(source, limits).all_pictures(timeline)
+    return iter(()) if first is None else chain([first], pictures)
+
+
+def begins_with_key_picture(source: Source, packets: Sequence[Packet[Any]], limits: Limits) -> bool:
+    """Whether the first picture packet, which is marked as a key picture, decodes as one; decodes only it."""
+    decoder = _Decoder(source, limits)
+    decoder.look(packets[0])
+    return not decoder.keys_lie and decoder.num_frames > 0
+
+
+def _read_from_start(source: Source, span: tuple[float, float], limits: Limits) -> Timeline | None:
+    packets = read_span(replace(source, audio=None), *span, limits, trust_keys=False)
+    return read_timeline(source, packets.video, packets.video_after)
 
 
 def check_cost(source: Source, timeline: Timeline, moments: Sequence[float], limits: Limits) -> None:
@@ -216,6 +152,8 @@ class _Decoder:
         self.can_skip = self.context.codec.name in _SKIPPABLE
         self.area = max(1, self.context.width * self.context.height)
         self.num_planned = self.num_errors = self.num_frames = 0
+        self.keys_lie = False  # a picture marked as a key picture was none
+        self._at_entry = False
 
     def run_planned(self, timeline: Timeline, targets: Sequence[int]) -> dict[int | None, Picture]:
         """Decodes the pictures at some positions, each from its key picture; those that came, by pts."""
@@ -223,6 +161,8 @@ class _Decoder:
         self.admit(runs)
         found: dict[int | None, Picture] = {}
         for key, wanted in runs:
+            if self.keys_lie:
+                break
             pts = {timeline.packets[t].pts for t in wanted}
             self._restart()
             for position in range(key, wanted[-1] + 1):
@@ -251,6 +191,13 @@ class _Decoder:
                 if not frame.is_corrupt and frame.pts is not None:
                     yield Picture(frame, ticks_to_seconds(frame.pts, self.source.video, self.source))
 
+    def look(self, packet: Packet[Any]) -> None:
+        """Decodes one packet on its own, for what the decoder then knows of it."""
+        self._restart()
+        for given in (packet, None):
+            self._decode(given)
+        self._restart()
+
     def admit(self, runs: Sequence[tuple[int, Sequence[int]]]) -> None:
         """Adds the pictures of these runs to the plan, or refuses the clip (`too_large`)."""
         self.num_planned += sum(wanted[-1] - key + 1 for key, wanted in runs)
@@ -264,6 +211,7 @@ class _Decoder:
 
     def _restart(self) -> None:
         self.context.flush_buffers()
+        self._at_entry = True
 
     def _decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
         try:
@@ -273,6 +221,10 @@ class _Decoder:
         except (av.error.FFmpegError, ValueError):
             self.num_errors += 1
             return []
+        if frames and self._at_entry:
+            entry = frames[0]
+            self.keys_lie = not (entry.key_frame or entry.pict_type in _ENTRY_PICTURES)
+            self._at_entry = False
         self.num_frames += len(frames)
         self.num_errors += sum(frame.is_corrupt for frame in frames)
         return frames

@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 
 from valor_data.errors import ClipError
 from valor_data.media.open import DEFAULT_LIMITS, Limits, choose_streams, open_media
-from valor_data.media.pictures import decode_all, read_timeline
+from valor_data.media.pictures import decode_all
 from valor_data.media.sound import Sound, decode_sound
 from valor_data.media.span import read_span
 
@@ -39,10 +39,7 @@ def clip_pictures(
             raise ClipError("no_video", "no picture track")
         begin, after = start - offset_seconds, end - offset_seconds
         packets = read_span(source, begin, after, limits)
-        timeline = read_timeline(source, packets.video, packets.video_after)
-        if timeline is None:
-            return
-        for picture in decode_all(source, timeline, limits):
+        for picture in decode_all(source, packets, (begin, after), limits):
             if begin <= picture.seconds < after:
                 yield picture.seconds - begin, picture.frame
 

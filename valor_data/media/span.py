@@ -63,7 +63,7 @@ def ticks_to_seconds(ticks: int, stream: Stream | None, source: Source) -> float
     return float(ticks * (base or Fraction(1, 1_000_000)) - source.zero)
 
 
-def read_span(source: Source, start: float, end: float, limits: Limits) -> SpanPackets:
+def read_span(source: Source, start: float, end: float, limits: Limits, *, trust_keys: bool = True) -> SpanPackets:
     """Reads the packets that `[start, end)` needs.
 
     Seeks to half a second before the start (a key picture before it, and sound to settle the decoder),
@@ -75,12 +75,14 @@ def read_span(source: Source, start: float, end: float, limits: Limits) -> SpanP
         start: first second, media seconds.
         end: second after the last, media seconds.
         limits: packets and bytes.
+        trust_keys: False reads from the start of the file and keeps every picture packet on the way, for
+            files whose marks of key pictures are wrong.
 
     Raises:
         ClipError: `too_large` when the clip's packets pass `limits`.
     """
-    fresh = True
-    margins = () if source.needs_reading_from_start else _SEEK_MARGINS_SECONDS
+    fresh = trust_keys
+    margins = () if source.needs_reading_from_start or not trust_keys else _SEEK_MARGINS_SECONDS
     for margin in margins:
         if start - margin <= 0:
             break
@@ -93,7 +95,7 @@ def read_span(source: Source, start: float, end: float, limits: Limits) -> SpanP
         fresh = False
     if not fresh:
         _seek(source, 0.0)
-    return _collect(source, start, end, limits)
+    return _collect(source, start, end, limits, trust_keys=trust_keys)
 
 
 def _seek(source: Source, seconds: float) -> bool:
@@ -118,7 +120,7 @@ def _reaches_back(packets: SpanPackets, source: Source, start: float) -> bool:
     return True
 
 
-def _collect(source: Source, start: float, end: float, limits: Limits) -> SpanPackets:
+def _collect(source: Source, start: float, end: float, limits: Limits, *, trust_keys: bool = True) -> SpanPackets:
     """Demuxes from where the file stands until both streams have passed the end."""
     found = SpanPackets()
     open_ended = {s.index for s in (source.video, source.audio) if s is not None}
@@ -130,7 +132,7 @@ def _collect(source: Source, start: float, end: float, limits: Limits) -> SpanPa
         seconds = packet_seconds(packet, source)
         found.encrypted = found.encrypted or packet.has_sidedata("encryption_info")
         if packet.stream_index == video_index:
-            num_bytes += _keep_picture(found, packet, seconds, start)
+            num_bytes += _keep_picture(found, packet, seconds, start if trust_keys else -math.inf)
         elif _is_heard(packet, seconds, start, end):
             found.audio.append(packet)
             num_bytes += packet.size
