@@ -130,9 +130,9 @@ def test_a_second_driver_is_refused(world: World, lists: Path, tmp_path: Path) -
     from valor_data.errors import ValorDataError
     from valor_data.road import Driver
 
-    with Driver(WorkDir.at(tmp_path)):
-        with pytest.raises(ValorDataError, match=f"process {os.getpid()}.* is writing here; wait for it, or stop it"):
-            Driver(WorkDir.at(tmp_path))
+    words = f"process {os.getpid()}.* is writing here; wait for it, or stop it"
+    with Driver(WorkDir.at(tmp_path)), pytest.raises(ValorDataError, match=words):
+        Driver(WorkDir.at(tmp_path))
     with Driver(WorkDir.at(tmp_path)):
         pass
 

@@ -49,7 +49,7 @@ def fetch_command(
         "proxy": proxy,
     }
     settings = stage_settings(folder, "fetch", options, modalities)
-    with Driver(folder, progress(as_json)) as driver:
+    with Driver(folder, progress(as_json), stages=["fetch"]) as driver:
         begin_log(folder, "fetch")
         pinned_modalities(driver.ledger, settings.modalities)
         report = run_fetch(

@@ -35,7 +35,7 @@ def filter_command(
         "min_coverage": min_coverage,
     }
     settings = stage_settings(folder, "filter", options, modalities)
-    with Driver(folder, progress(as_json)) as driver:
+    with Driver(folder, progress(as_json), stages=["filter"]) as driver:
         begin_log(folder, "filter")
         held = pinned_modalities(driver.ledger, settings.modalities)
         report = run_filter(driver, settings.section, held, explicit=settings.explicit)

@@ -56,7 +56,7 @@ def shard_command(
         "discard_media": discard_media,
     }
     settings = stage_settings(folder, "shard", options, modalities)
-    with Driver(folder, progress(as_json)) as driver:
+    with Driver(folder, progress(as_json), stages=["shard"]) as driver:
         begin_log(folder, "shard")
         held = pinned_modalities(driver.ledger, settings.modalities)
         report = run_shard(driver, settings.section, held, explicit=settings.explicit, replan=replan)

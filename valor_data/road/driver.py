@@ -15,10 +15,17 @@ from typing import Protocol, TypeVar
 from valor_data.errors import Status
 from valor_data.execute import Executor
 from valor_data.execute.local import LocalExecutor, available_cores
-from valor_data.ledger import Ledger, Outcome
+from valor_data.ledger import STAGES, Ledger, Outcome
 from valor_data.workdir import WorkDir
 
 SectionT = TypeVar("SectionT")
+
+PRELOAD: dict[str, tuple[str, ...]] = {
+    "fetch": ("valor_data.fetch.video", "valor_data.fetch.web"),
+    "filter": ("valor_data.filter.measure",),
+    "shard": ("valor_data.shard.writer", "torchaudio.compliance.kaldi"),
+}
+"""What the workers of a stage need imported. The server they are forked from imports it once."""
 
 COMMIT_EVERY_SECONDS = 0.5
 """What a kill can cost: results that came back in this time are made again."""
@@ -102,15 +109,18 @@ class Driver:
     Args:
         work: the work folder.
         progress: shown while stages run.
+        stages: those that this process will run: its workers are forked from a server that has imported
+            what all of them need.
 
     Raises:
         ValorDataError: another driver holds the work folder.
     """
 
-    def __init__(self, work: WorkDir, progress: Progress | None = None) -> None:
+    def __init__(self, work: WorkDir, progress: Progress | None = None, *, stages: Sequence[str] = STAGES) -> None:
         self.work = work
         self.progress: Progress = progress or NoProgress()
         self.ledger = Ledger(work.ledger)
+        self._preload = tuple(name for stage in stages for name in PRELOAD[stage])
         self._last_commit = time.monotonic()
 
     def __enter__(self) -> Driver:
@@ -171,9 +181,9 @@ class Driver:
         self.ledger.set_meta(f"settings.{stage}", json.dumps(now))
         return section
 
-    def executor(self, workers: int, preload: Sequence[str]) -> Executor:
+    def executor(self, workers: int) -> Executor:
         """Local workers; 0 means one for each core."""
-        return LocalExecutor(workers or available_cores(), self.work.own_tmp(), preload=preload, tasks_per_worker=0)
+        return LocalExecutor(workers or available_cores(), self.work.own_tmp(), preload=self._preload)
 
     def commit_now_and_then(self) -> bool:
         """Commits when the last time is long enough ago; tells whether it did."""

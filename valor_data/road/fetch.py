@@ -22,7 +22,6 @@ from valor_data.road.driver import Driver, StageReport
 from valor_data.workdir import written_aside
 
 REMEMBERED = ("source", "copy", "max_short_side_px", "max_video_seconds", "max_video_bytes", "proxy")
-PRELOAD = ("valor_data.fetch.video", "valor_data.fetch.web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def run_fetch(
     listed = enter_manifest(driver, manifest, report)
     pending = (selection or Selection()).of(driver.ledger.pending_fetch())
     driver.progress.start("fetch", len(pending), "clips")
-    executor = driver.executor(section.workers, PRELOAD)
+    executor = driver.executor(section.workers)
     journals: list[Path] = []
     try:
         units = _units(driver, pending, source, section, listed)

@@ -17,7 +17,6 @@ from valor_data.media.facts import FACTS_VERSION
 from valor_data.road.driver import Driver, StageReport
 
 REMEMBERED = ("min_rms_dbfs", "min_peak_dbfs", "min_coverage")
-PRELOAD = ("valor_data.filter.measure",)
 
 CLIPS_A_UNIT = 8
 
@@ -48,7 +47,7 @@ def _measure_pending(driver: Driver, section: FilterSection, modalities: str, re
     if not pending:
         return
     driver.progress.start("filter", len(pending), "clips")
-    executor = driver.executor(section.workers, PRELOAD)
+    executor = driver.executor(section.workers)
     try:
         requests = [_request(driver.work.root, clip, media) for clip, media in pending]
         todo = _batches(requests, CLIPS_A_UNIT)

@@ -24,7 +24,6 @@ from valor_data.shard.writer import ShardResult, ShardUnit, SliceRow, build_shar
 
 SAMPLE_FIELDS = ("include", "num_frames", "frame_short_side_px", "jpeg_quality", "mel")
 PLAN_FIELDS = ("max_clips", "max_bytes", "seed")
-PRELOAD = ("valor_data.shard.writer", "valor_data.media.extract", "torchaudio")
 
 SIZE_SAMPLES = 16
 """Samples made to estimate how many clips `max_bytes` allows."""
@@ -75,7 +74,7 @@ def run_shard(
     section = driver.remember("shard", section, explicit, SAMPLE_FIELDS)
     settings = SampleSettings.of(section, modalities)
     listed = read_manifest(driver.work.manifest)
-    executor = driver.executor(section.workers, PRELOAD)
+    executor = driver.executor(section.workers)
     try:
         fix_plan(driver, section, settings, explicit, listed, executor, replan=replan)
         states = shard_states(driver, settings)
