@@ -90,7 +90,7 @@ def test_the_picture_is_the_one_on_screen(media: Path, file: str, start: float, 
     shown = [seconds for seconds, _ in clip_pictures(media / file, 0.0, max(0.0, start - 2), end)]
     shown = [seconds + max(0.0, start - 2) - start for seconds in shown]
     for moment, time in zip(features.frame_moments, features.frame_times, strict=True):
-        before = [s for s in shown if s <= moment + 0.001]
+        before = [s for s in shown if s <= moment + 0.0006]
         assert time == pytest.approx(before[-1] if before else shown[0], abs=2e-6)
 
 

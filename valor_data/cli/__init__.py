@@ -5,6 +5,7 @@ Each command module imports only typer at its top, so that `valor-data --help` c
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,26 +13,28 @@ import typer
 
 import valor_data
 from valor_data.cli import demo, fetch, filter, look, manifest, run, shard
-from valor_data.cli.output import State, report_error
 
 app = typer.Typer(
     name="valor-data",
     help="Build VALOR-1M and data sets like it: annotations to verified WebDataset shards.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # drawing the help in boxes would more than double what it costs
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("manifest")(manifest.manifest_command)
-app.command("fetch")(fetch.fetch_command)
-app.command("filter")(filter.filter_command)
-app.command("shard")(shard.shard_command)
-app.command("verify")(look.verify_command)
-app.command("status")(look.status_command)
-app.command("why", context_settings={"ignore_unknown_options": True})(look.why_command)
-app.command("run")(run.run_command)
-app.command("demo")(demo.demo_command)
+app.command("manifest", short_help="Annotation files in, one checked list of clips out.")(manifest.manifest_command)
+app.command("fetch", short_help="Bring the videos of a manifest into a work folder.")(fetch.fetch_command)
+app.command("filter", short_help="Measure each clip once, decide which are kept.")(filter.filter_command)
+app.command("shard", short_help="Build the shards that are missing or stale.")(shard.shard_command)
+app.command("verify", short_help="Read every shard as a stranger would.")(look.verify_command)
+app.command("status", short_help="Show the funnel, and the losses by reason.")(look.status_command)
+# An id may begin with a dash, and even with -h.
+_ids_as_they_are = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+app.command("why", short_help="Explain what became of a clip.", context_settings=_ids_as_they_are)(look.why_command)
+app.command("run", short_help="Go the whole road that a TOML file describes.")(run.run_command)
+app.command("demo", short_help="Go the whole road over a synthetic world.")(demo.demo_command)
 
 
 def _show_version(value: bool) -> None:
@@ -45,7 +48,8 @@ def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
-    State.debug = debug
+    if debug:
+        os.environ["VALOR_DATA_DEBUG"] = "1"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,4 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except BaseException as error:  # noqa: BLE001 - the last stop of every error
+        from valor_data.cli.output import report_error
+
         sys.exit(report_error(error))

@@ -29,9 +29,8 @@ log = logging.getLogger("valor_data")
 
 
 class State:
-    """What the options before the command's name say."""
+    """What the commands of this process share."""
 
-    debug = False
     log_file: Path | None = None
 
 
@@ -49,7 +48,7 @@ def report_error(error: BaseException) -> int:
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # wrong usage, in the words of the option parser
         error.show()
         return int(error.exit_code)
-    if State.debug:
+    if os.environ.get("VALOR_DATA_DEBUG"):
         import traceback
 
         traceback.print_exception(error)

@@ -77,17 +77,24 @@ class Source:
         video: the best picture stream, or None; an attached picture (a cover) is none.
         audio: the best sound stream, or None.
         zero: the container's start time in seconds: what is subtracted from every timestamp.
+        ticks: numerator and denominator of a tick in seconds, by the stream's index.
     """
 
     container: InputContainer
     video: VideoStream | None
     audio: AudioStream | None
-    zero: Fraction
+    zero: float
+    ticks: dict[int, tuple[int, int]]
 
     @property
     def needs_reading_from_start(self) -> bool:
         """True for MPEG-TS, where a seek lands behind the moment asked for, or nowhere."""
         return "mpegts" in self.container.format.name
+
+    def seconds(self, ticks: int, stream_index: int) -> float:
+        """Turns a timestamp of a stream into media seconds (the same subtraction for every stream)."""
+        numerator, denominator = self.ticks[stream_index]
+        return ticks * numerator / denominator - self.zero
 
 
 @contextmanager
@@ -130,7 +137,8 @@ def choose_streams(container: InputContainer) -> Source:
         container=container,
         video=video if isinstance(video, VideoStream) and not is_attached_picture(video) else None,
         audio=audio if isinstance(audio, AudioStream) else None,
-        zero=Fraction(start, 1_000_000) if start is not None else Fraction(0),
+        zero=start / 1_000_000 if start is not None else 0.0,
+        ticks={s.index: (s.time_base or Fraction(1, 1_000_000)).as_integer_ratio() for s in container.streams},
     )
 
 

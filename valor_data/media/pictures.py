@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 
 from valor_data.errors import ClipError
 from valor_data.media.open import Limits, Source
-from valor_data.media.span import TIME_TOLERANCE_SECONDS, SpanPackets, read_span, ticks_to_seconds
+from valor_data.media.span import TIME_TOLERANCE_SECONDS, SpanPackets, read_span
 from valor_data.media.timeline import Timeline, read_timeline
 
 _SKIPPABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video", "vp8"})
@@ -148,7 +148,7 @@ class _Decoder:
         if source.video is None or source.video.codec_context is None:
             raise ClipError("undecodable", "no decoder for the picture")
         self.source, self.limits = source, limits
-        self.context = source.video.codec_context
+        self.context, self.index = source.video.codec_context, source.video.index
         self.can_skip = self.context.codec.name in _SKIPPABLE
         self.area = max(1, self.context.width * self.context.height)
         self.num_planned = self.num_errors = self.num_frames = 0
@@ -189,7 +189,7 @@ class _Decoder:
         for packet in [*timeline.packets, None]:
             for frame in self._decode(packet):
                 if not frame.is_corrupt and frame.pts is not None:
-                    yield Picture(frame, ticks_to_seconds(frame.pts, self.source.video, self.source))
+                    yield Picture(frame, self.source.seconds(frame.pts, self.index))
 
     def look(self, packet: Packet[Any]) -> None:
         """Decodes one packet on its own, for what the decoder then knows of it."""
@@ -232,7 +232,7 @@ class _Decoder:
     def _take(self, frames: Sequence[VideoFrame], pts: set[int | None], found: dict[int | None, Picture]) -> None:
         for frame in frames:
             if frame.pts in pts and frame.pts is not None and not frame.is_corrupt:
-                found.setdefault(frame.pts, Picture(frame, ticks_to_seconds(frame.pts, self.source.video, self.source)))
+                found.setdefault(frame.pts, Picture(frame, self.source.seconds(frame.pts, self.index)))
 
 
 def _nearer(moment: float, old: Picture | None, new: Picture) -> Picture:

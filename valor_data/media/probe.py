@@ -129,7 +129,7 @@ def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> Probe:
             extension=_extension(container, source),
             duration_seconds=max(ends, default=None),
             header_duration_seconds=header / 1e6 if header and header > 0 else None,
-            start_time_seconds=float(source.zero),
+            start_time_seconds=source.zero,
             size_bytes=path.stat().st_size,
             video=_video_probe(best_video, turns) if isinstance(best_video, VideoStream) else None,
             audio=_audio_probe(best_audio) if best_audio is not None else None,
@@ -225,7 +225,7 @@ def _last_end(source: Source, seek_seconds: float | None, limits: Limits) -> flo
     stream = source.video or source.audio
     last: float | None = None
     if stream is not None and stream.time_base and not source.needs_reading_from_start:
-        seconds = float(source.zero) + (seek_seconds or 0.0)
+        seconds = source.zero + (seek_seconds or 0.0)
         with suppress(av.error.FFmpegError):
             source.container.seek(int(seconds / stream.time_base), stream=stream)
     with suppress(av.error.FFmpegError):

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from valor_data.errors import ClipError
 from valor_data.media.open import Limits, Source
-from valor_data.media.span import ticks_to_seconds
 
 CONTINUITY_SECONDS = 0.015
 """A sound frame this near to the end of the one before follows it without a gap.
@@ -79,21 +78,23 @@ def decode_sound(source: Source, packets: Sequence[Packet[Any]], start: float, e
         The sound; a track that yields nothing at all gives silence with no spans.
 
     Raises:
-        ClipError: `too_large` when the clip is longer than `limits` allow.
+        ClipError: `too_large` when the clip is longer than `limits` allow; `no_audio`.
     """
     if end - start > limits.max_clip_seconds:
         raise ClipError("too_large", f"{end - start:.1f} s of sound, the limit is {limits.max_clip_seconds} s")
-    grid = _Grid(start, end)
+    if source.audio is None or source.audio.codec_context is None:
+        raise ClipError("no_audio", "no sound track that can be decoded")
+    grid, context = _Grid(start, end), source.audio.codec_context
     errors = num_frames = 0
     for packet in [*packets, None]:
         try:
-            frames = source.audio.codec_context.decode(packet) if source.audio is not None else []
+            frames = context.decode(packet)
         except (av.error.FFmpegError, ValueError):
             errors += 1
             continue
         num_frames += len(frames)
         for frame in frames:
-            seconds = None if frame.pts is None else ticks_to_seconds(frame.pts, source.audio, source)
+            seconds = None if frame.pts is None else source.seconds(frame.pts, source.audio.index)
             if not grid.place(frame, seconds):
                 errors += 1
     sound = grid.finish(source)
@@ -125,8 +126,12 @@ class _Grid:
         first, after = max(0, position), min(total, position + frame.samples)
         if first >= after:
             return True
-        values = frame_samples(frame)[:, first - position : after - position]
-        self.samples[:, first:after] = _match_channels(values, self.samples.shape[0])
+        within = slice(first - position, after - position)
+        if frame.format.name == "fltp" and len(frame.planes) == self.samples.shape[0]:
+            for channel, plane in zip(self.samples, frame.planes, strict=True):
+                channel[first:after] = np.frombuffer(memoryview(plane), np.float32, frame.samples)[within]
+        else:
+            self.samples[:, first:after] = _match_channels(frame_samples(frame)[:, within], self.samples.shape[0])
         if self.spans and self.spans[-1][1] >= first:
             self.spans[-1] = (self.spans[-1][0], max(after, self.spans[-1][1]))
         else:
@@ -139,7 +144,7 @@ class _Grid:
             self.rate_hz = (source.audio.rate if source.audio is not None else 0) or 48_000
             self.layout = "mono"
             self.samples = np.zeros((1, num_samples(self.start, self.end, self.rate_hz)), np.float32)
-        return Sound(self.samples, self.rate_hz, self.layout, merge_spans(self.spans))
+        return Sound(_sane(self.samples), self.rate_hz, self.layout, merge_spans(self.spans))
 
     def _begin(self, frame: AudioFrame) -> None:
         self.rate_hz, self.layout = frame.sample_rate, frame.layout.name
@@ -172,11 +177,7 @@ def merge_spans(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def frame_samples(frame: AudioFrame) -> NDArray[np.float32]:
-    """A decoded frame as float32 `[C, N]` in units of full scale; whole numbers divided by their range.
-
-    Values that are no numbers become 0, and a level is held within ±16 (+24 dBFS), since a damaged float
-    stream can hold anything.
-    """
+    """A decoded frame as float32 `[C, N]` in units of full scale; whole numbers divided by their range."""
     values: NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, frame.layout.nb_channels).T
@@ -185,11 +186,15 @@ def frame_samples(frame: AudioFrame) -> NDArray[np.float32]:
     if np.issubdtype(values.dtype, np.integer):
         full_scale = float(2 ** (8 * values.dtype.itemsize - 1))
         return values.astype(np.float32) * np.float32(1.0 / full_scale)
-    values = values.astype(np.float32, copy=False)
-    peak = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
-    if not peak <= _MAX_LEVEL:
-        values = np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), -_MAX_LEVEL, _MAX_LEVEL)
-    return values
+    return values.astype(np.float32, copy=False)
+
+
+def _sane(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sound without anything that is no number, and within ±16 (+24 dBFS): damaged float streams hold both."""
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+    if peak <= _MAX_LEVEL:
+        return samples
+    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -_MAX_LEVEL, _MAX_LEVEL)
 
 
 def _match_channels(values: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

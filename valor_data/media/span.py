@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 import av.error
 from av.packet import Packet
-from av.stream import Stream
 
 from valor_data.errors import ClipError
 from valor_data.media.open import Limits, Source
 
-TIME_TOLERANCE_SECONDS = 0.001
-"""Two times this near are the same moment: Matroska, FLV and ASF store whole milliseconds."""
+TIME_TOLERANCE_SECONDS = 0.0006
+"""Two times this near are the same moment: Matroska, FLV and ASF round to whole milliseconds.
+
+Not a whole number of milliseconds itself, so that no time of such a file lies just on its edge.
+"""
 
 SOUND_PREROLL_SECONDS = 0.3
 """Sound packets kept from before a clip, so that a decoder has settled when the clip begins.
@@ -54,13 +55,7 @@ class SpanPackets:
 def packet_seconds(packet: Packet[Any], source: Source) -> float | None:
     """When a packet is shown or heard, in media seconds; its decode time where it has no other; or None."""
     ticks = packet.pts if packet.pts is not None else packet.dts
-    return None if ticks is None else ticks_to_seconds(ticks, packet.stream, source)
-
-
-def ticks_to_seconds(ticks: int, stream: Stream | None, source: Source) -> float:
-    """Turns a timestamp of a stream's packet or frame into media seconds (one subtraction for all streams)."""
-    base = stream.time_base if stream is not None else None
-    return float(ticks * (base or Fraction(1, 1_000_000)) - source.zero)
+    return None if ticks is None else source.seconds(ticks, packet.stream_index)
 
 
 def read_span(source: Source, start: float, end: float, limits: Limits, *, trust_keys: bool = True) -> SpanPackets:
@@ -103,7 +98,7 @@ def _seek(source: Source, seconds: float) -> bool:
     if stream is None or stream.time_base is None:
         return False
     try:
-        source.container.seek(math.floor((seconds + float(source.zero)) / stream.time_base), stream=stream)
+        source.container.seek(math.floor((seconds + source.zero) / stream.time_base), stream=stream)
     except av.error.FFmpegError:
         return False
     return True
@@ -139,7 +134,7 @@ def _collect(source: Source, start: float, end: float, limits: Limits, *, trust_
         if num_bytes > limits.max_packet_bytes:
             raise ClipError("too_large", f"more than {limits.max_packet_bytes} compressed bytes in the clip")
         decode_ticks = packet.dts if packet.dts is not None else packet.pts
-        decode_seconds = None if decode_ticks is None else ticks_to_seconds(decode_ticks, packet.stream, source)
+        decode_seconds = None if decode_ticks is None else source.seconds(decode_ticks, packet.stream_index)
         if decode_seconds is not None and decode_seconds >= end + TIME_TOLERANCE_SECONDS:
             open_ended.discard(packet.stream_index)
             found.video_after = found.video_after or packet.stream_index == video_index
@@ -150,22 +145,17 @@ def _collect(source: Source, start: float, end: float, limits: Limits, *, trust_
 
 def _demux(source: Source, found: SpanPackets) -> Iterator[Packet[Any]]:
     streams = [s for s in (source.video, source.audio) if s is not None]
-    packets = iter(source.container.demux(streams))
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            found.num_errors += 1
-            return
-        if packet is None:
-            return
-        if packet.size:
-            yield packet
+    try:
+        for packet in source.container.demux(streams):
+            if packet.size:
+                yield packet
+    except av.error.FFmpegError:
+        found.num_errors += 1
 
 
 def _is_heard(packet: Packet[Any], seconds: float | None, start: float, end: float) -> bool:
     """Whether a sound packet reaches into the clip or its pre-roll; raw sound may come in long packets."""
-    if seconds is None:
+    if seconds is None or start - SOUND_PREROLL_SECONDS <= seconds < end:
         return True
     length = float((packet.duration or 0) * (packet.time_base or 0))
     return seconds < end and seconds + length >= start - SOUND_PREROLL_SECONDS

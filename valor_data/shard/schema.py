@@ -1,7 +1,13 @@
-"""The JSON Schema of a sample's JSON, written from the code; `schemas/sample.schema.json` is its copy."""
+"""The JSON Schema of a sample's JSON, written from the code; `schemas/sample.schema.json` is its copy.
+
+python -m valor_data.shard.schema schemas
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from valor_data.clip import ROLES
@@ -37,6 +43,7 @@ def sample_schema() -> dict[str, Any]:
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "sample.schema.json",
         "title": "valor-data sample",
         "description": "One clip inside a shard. What a clip does not have is one empty entry, never null.",
         **_record(fields),
@@ -63,3 +70,13 @@ def _json_type(value: object) -> dict[str, Any]:
     if isinstance(value, list):
         return _list(_json_type(value[0]))
     raise TypeError(f"{type(value).__name__} has no place in a sample")
+
+
+def schema_files() -> dict[str, str]:
+    """File name and text of every schema of this room."""
+    return {"sample.schema.json": json.dumps(sample_schema(), indent=2, ensure_ascii=False) + "\n"}
+
+
+if __name__ == "__main__":
+    for name, text in schema_files().items():
+        (Path(sys.argv[1] if len(sys.argv) > 1 else "schemas") / name).write_text(text, "utf-8")
