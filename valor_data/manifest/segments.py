@@ -13,7 +13,7 @@ _OPEN = -1  # end of a segment whose end is unknown
 class SegmentStore:
     """The spans and labels of joined label files.
 
-    Two million rows (AudioSet's unbalanced list) take about 400 MB.
+    Two million rows (AudioSet's unbalanced list) take about 360 MB.
     """
 
     def __init__(self) -> None:
