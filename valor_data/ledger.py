@@ -502,6 +502,14 @@ class Ledger:
         )
         return {row[0] for row in rows}
 
+    def rows_in_shards(self) -> set[int]:
+        """Manifest rows of all clips that are in shards."""
+        rows = self._db.execute(
+            "SELECT manifest_row FROM clips JOIN outcomes USING (clip_id) WHERE stage = 'shard' AND status = 'kept' "
+            "AND manifest_row IS NOT NULL"
+        )
+        return {row[0] for row in rows}
+
     def first_kept(self, number: int) -> list[PlannedClip]:
         """Some kept clips, as if planned, to estimate sizes from."""
         cursor = self._db.execute(

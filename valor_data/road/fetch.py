@@ -21,7 +21,7 @@ from valor_data.manifest import Manifest, read_manifest
 from valor_data.road.driver import Driver, StageReport
 from valor_data.workdir import written_aside
 
-REMEMBERED = ("source", "copy", "max_short_side_px", "max_video_seconds", "max_video_bytes", "proxy")
+REMEMBERED = ("source", "copy", "max_short_side_px", "max_video_seconds", "max_video_bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def run_shard(
         fix_plan(driver, section, settings, explicit, listed, executor, replan=replan)
         states = shard_states(driver, settings)
         _build(driver, section, settings, listed, states, executor, report)
+        _note_orphans(driver, listed, report)
     finally:
         executor.close()
         driver.ledger.commit()
@@ -236,6 +237,20 @@ def _build(
         if not again:
             return
         units = again
+
+
+def _note_orphans(driver: Driver, listed: Manifest, report: StageReport) -> None:
+    """Captions that got no clip, and clips that have no caption."""
+    import pyarrow.compute as pc
+
+    in_shards = driver.ledger.rows_in_shards()
+    captions = pc.list_value_length(listed.table.column("captions")).to_pylist()
+    lost = sum(number for row, number in enumerate(captions) if number and row not in in_shards)
+    bare = sum(1 for row in in_shards if not captions[row])
+    if lost:
+        report.notices.append(f"{lost} captions have no clip in a shard: `status` tells why")
+    if bare:
+        report.notices.append(f"{bare} clips in shards have no caption")
 
 
 def _note_states(states: list[ShardState], todo: list[ShardState], report: StageReport) -> None:
