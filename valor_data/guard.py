@@ -55,10 +55,15 @@ def working_on(item: str, deadline_seconds: float) -> Iterator[None]:
 
 
 def read_note(folder: Path, name: str) -> str:
-    """In the driver: the item a lost worker had in hand; empty when it had none."""
+    """In the driver: the item a lost worker had in hand; empty when it had none. The note is taken away.
+
+    The next stage counts its units from zero again, and must not find a note of this one.
+    """
+    item = ""
     with contextlib.suppress(OSError):
-        return (folder / name).read_text()
-    return ""
+        item = (folder / name).read_text()
+        (folder / name).unlink()
+    return item
 
 
 def limit_memory(max_bytes: int) -> None:

@@ -82,7 +82,9 @@ class LocalExecutor:
     def _result(self, future: Future[Any], name: str, deadline_seconds: float | None) -> Any | Lost:
         try:
             return future.result()
-        except TimeoutError:
+        except TimeoutError as error:
+            if error.__cause__ is not None:  # raised by the function itself, not by the deadline
+                raise
             item = guard.read_note(self._notes, name)
             return Lost("timeout", item, f"the unit took longer than {deadline_seconds:.0f} s")
         except ProcessExpired as error:
