@@ -45,7 +45,7 @@ class Obtained:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Address(Protocol):
+class Location(Protocol):
     """Where one video's media is. Made in the driver, used in a worker: it must be picklable."""
 
     def obtain(
@@ -75,7 +75,7 @@ class Source(Protocol):
         """What the source is called in a report."""
         ...
 
-    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> Address:
+    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> Location:
         """The address of a video, without touching the network."""
         ...
 
@@ -86,7 +86,7 @@ class VideoUnit:
 
     video_id: str
     clips: tuple[ClipRequest, ...]
-    address: Address
+    location: Location
     settings: FetchSection
     work: Path
     tmp: Path

@@ -31,7 +31,7 @@ _VGGSOUND_TAIL = re.compile(r"^(?P<id>.+)_(?P<start>\d{6})$", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class FolderAddress:
+class FolderLocation:
     """The files of one video: for each clip id its path, and whether it is the whole video."""
 
     files: Mapping[int, tuple[str, bool]]
@@ -88,7 +88,7 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._files)
 
-    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> FolderAddress:
+    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> FolderLocation:
         """The files of a video's clips; a clip's own file is preferred to the whole video."""
         files: dict[int, tuple[str, bool]] = {}
         for clip in clips:
@@ -100,7 +100,7 @@ class FolderSource:
                 whole = self._files.get(video_id) or self._files.get(escape_id(video_id))
                 if whole is not None:
                     files[clip.clip_id] = (whole, True)
-        return FolderAddress(files, self.remote)
+        return FolderLocation(files, self.remote)
 
     def strangers(self, video_ids: set[str]) -> list[str]:
         """Names of media files that belong to no video of the manifest, sorted."""

@@ -96,7 +96,7 @@ def _complete(path: Path, size_bytes: int) -> bool:
 
 def _prepare(unit: VideoUnit, folder: Path) -> tuple[list[FetchedClip], list[_Ready]]:
     try:
-        obtained = unit.address.obtain(unit.clips, folder, unit.settings)
+        obtained = unit.location.obtain(unit.clips, folder, unit.settings)
     except ClipError as refusal:
         return list(_all_refused(unit.clips, refusal)), []
     probes: dict[Path, Probe | ClipError] = {}

@@ -33,7 +33,7 @@ _ORIGIN_FIELDS = ("id", "extractor", "format_id", "ext", "duration", "channel_id
 
 
 @dataclass(frozen=True, slots=True)
-class YouTubeAddress:
+class YouTubeLocation:
     """A video of YouTube, by its id."""
 
     video_id: str
@@ -52,7 +52,7 @@ class YouTubeAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class UrlAddress:
+class UrlLocation:
     """One media file behind an http(s) URL. Only that file, from that host: no page, playlist or other host."""
 
     url: str
@@ -83,9 +83,9 @@ class YouTubeSource:
 
     name: str = "youtube"
 
-    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> YouTubeAddress:
+    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> YouTubeLocation:
         """The video's address; nothing is asked yet."""
-        return YouTubeAddress(video_id)
+        return YouTubeLocation(video_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ class TemplateSource:
     def __post_init__(self) -> None:
         _check_url(self.template.replace("{video_id}", "x"), self.template)
 
-    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> UrlAddress:
+    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> UrlLocation:
         """The template with the video's id, percent-encoded."""
-        return UrlAddress(self.template.replace("{video_id}", quote(video_id, safe="-_.~")), video_id)
+        return UrlLocation(self.template.replace("{video_id}", quote(video_id, safe="-_.~")), video_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ColumnSource:
 
     name: str = "column"
 
-    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> UrlAddress:
+    def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> UrlLocation:
         """The URL that the annotation gives.
 
         Raises:
@@ -121,7 +121,7 @@ class ColumnSource:
             _check_url(url, url)
         except ConfigError as error:
             raise ClipError("not_media", str(error)) from None
-        return UrlAddress(url, video_id)
+        return UrlLocation(url, video_id)
 
 
 def _check_url(url: str, shown: str) -> None:

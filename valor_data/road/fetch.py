@@ -13,7 +13,7 @@ from valor_data.clip import open_key
 from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError
 from valor_data.execute import Lost
-from valor_data.fetch import Address, ClipRequest, FetchedClip, Obtained, Source, VideoResult, VideoUnit
+from valor_data.fetch import Location, ClipRequest, FetchedClip, Obtained, Source, VideoResult, VideoUnit
 from valor_data.fetch.sources import open_source
 from valor_data.fetch.video import check_result, fetch_video
 from valor_data.ledger import ClipRow, Outcome, SyncReport, content_hash
@@ -149,10 +149,10 @@ def _units(
             ClipRequest(row.clip_id, row.identity, clip.start, clip.end) for row, clip in zip(rows, clips, strict=True)
         )
         try:
-            address: Address = source.find(video_id, clips[0].url, requests)
+            location: Location = source.find(video_id, clips[0].url, requests)
         except ClipError as refusal:
-            address = _Refusal(refusal.reason, refusal.detail)
-        yield VideoUnit(video_id, requests, address, section, driver.work.root, driver.work.own_tmp())
+            location = _Refusal(refusal.reason, refusal.detail)
+        yield VideoUnit(video_id, requests, location, section, driver.work.root, driver.work.own_tmp())
 
 
 @dataclass(frozen=True, slots=True)
