@@ -457,6 +457,7 @@ class Ledger:
         self.begin()
         self._db.execute("DELETE FROM plan")
         self._db.execute("DELETE FROM shards")
+        self._db.execute("DELETE FROM outcomes WHERE stage = 'shard' AND status = 'kept'")
 
     def num_shards(self) -> dict[str, int]:
         """Number of planned shards of each split."""

@@ -161,6 +161,7 @@ def fix_plan(
     """
     ledger = driver.ledger
     if replan:
+        _remove_shards(driver)
         ledger.drop_plan()
         ledger.set_meta("plan", "{}")
     plan = json.loads(ledger.get_meta("plan") or "{}")
@@ -178,6 +179,15 @@ def fix_plan(
     rows = plan_rows(ledger.unplanned(), ledger.num_shards(), seed=plan["seed"], max_clips=plan["clips_a_shard"])
     ledger.add_to_plan(list(rows))
     ledger.commit()
+
+
+def _remove_shards(driver: Driver) -> None:
+    """Deletes every planned shard's files; the JSON first, for without it a shard is not finished."""
+    for split, number in driver.ledger.num_shards().items():
+        for name in (shard_name(split, shard) for shard in range(number)):
+            (driver.work.index / f"{name}.json").unlink(missing_ok=True)
+            (driver.work.index / f"{name}.parquet").unlink(missing_ok=True)
+            (driver.work.shards / f"{name}.tar").unlink(missing_ok=True)
 
 
 def _clips_for_bytes(
