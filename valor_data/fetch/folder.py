@@ -9,6 +9,7 @@ Names understood, for a video id and a clip `[start, end)`:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -16,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from valor_data.clip import escape_id, to_ms
+from valor_data.clip import escape_id, to_ms, unescape_id
 from valor_data.config import FetchSection
-from valor_data.errors import ClipError, ConfigError
+from valor_data.errors import ClipError, ConfigError, ManifestError
 from valor_data.fetch import ClipRequest, Obtained
 
 _VIDEO_NAMES = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
@@ -125,6 +126,9 @@ def _possible_ids(stem: str) -> set[str]:
         match = pattern.match(stem)
         if match:
             ids.add(match["id"])
+    for escaped in [name for name in ids if "=" in name]:  # a key holds the escaped id
+        with contextlib.suppress(ManifestError):
+            ids.add(unescape_id(escaped))
     return ids
 
 

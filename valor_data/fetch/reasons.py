@@ -27,7 +27,7 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"confirm your age|age-restricted|inappropriate for some users", "age"),
     (r"in your country|from your location|geo.?restrict", "geo"),
     (r"copyright|blocked it|violating youtube|terms of service", "copyright"),
-    (r"join this channel|members-only|requires payment|requires purchase|premium", "members"),
+    (r"join this channel|members-only|channel.s members|requires payment|requires purchase|premium", "members"),
     (r"\bdrm\b", "drm"),
     (r"live event|premieres in|is live|is offline|not currently live|will begin in", "live"),
     (r"removed by the uploader|account associated with this video has been terminated|video (?:is )?unavailable"
@@ -36,6 +36,7 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     # the connection
     (r"empty file|did not get any data blocks|downloaded file is empty", "empty"),
     (r"timed out|timeout|connection (?:reset|refused|aborted|broken)|bytes read, \d+ more expected|incompleteread"
+     r"|downloaded \d+ bytes, expected"
      r"|name or service not known|temporary failure in name resolution|network is unreachable|remote end closed"
      r"|unable to connect|ssl|transporterror", "network"),
 )  # fmt: skip
@@ -68,7 +69,7 @@ def reason_of(error: BaseException) -> ClipError:
             return ClipError(code, raw)
     if status is not None:
         if status in _STATUSES:
-            return ClipError(_STATUSES[status], raw)
+            return ClipError(_STATUSES[status], raw + _retry_after(chain))
         return ClipError("server_error" if status >= 500 else "extractor", raw)
     return ClipError("network" if _is_network(chain) else "extractor", raw)
 
@@ -91,8 +92,17 @@ def http_status(chain: list[BaseException]) -> int | None:
     return None
 
 
+def _retry_after(chain: list[BaseException]) -> str:
+    """How long the server asks to wait, in its own words, where it does."""
+    for link in chain:
+        headers = getattr(getattr(link, "response", None), "headers", None) or {}
+        if headers.get("Retry-After"):
+            return f" (Retry-After: {headers['Retry-After']})"
+    return ""
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything behind it: `exc_info[1]`, `cause`, `__cause__`, `__context__`; each once."""
+    """The error and everything behind it, each once, whatever way yt-dlp and Python have chained them."""
     todo: list[BaseException | None] = [error]
     seen: set[int] = set()
     while todo:
@@ -103,6 +113,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield link
         info = getattr(link, "exc_info", None)
         todo += [info[1] if info else None, getattr(link, "cause", None), link.__cause__, link.__context__]
+        todo += getattr(link, "unexpected_errors", ())  # what one of yt-dlp's request handlers raised
 
 
 def _best_text(chain: list[BaseException]) -> str:

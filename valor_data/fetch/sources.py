@@ -15,6 +15,11 @@ def open_source(text: str) -> Source:
     Raises:
         ConfigError: the text names none of them, or the folder is not there.
     """
+    if not text.strip():  # as a folder it would be the current one
+        raise ConfigError(
+            f"source {text!r}: no such folder; expected youtube, column, a URL template with {{video_id}}, "
+            "or a folder of videos"
+        )
     if text == "youtube":
         from valor_data.fetch.web import YouTubeSource
 
