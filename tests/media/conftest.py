@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-
-@dataclass(frozen=True)
-class Row:
-    file: str
-    start: float
-    end: float
-    expect: str
+from media_reference import Row
 
 
 @pytest.fixture(scope="session")

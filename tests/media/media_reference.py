@@ -1,12 +1,21 @@
-"""ffmpeg's own answer, to compare with."""
+"""A row of the real clips, and ffmpeg's own answer to compare with."""
 
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Row:
+    file: str
+    start: float
+    end: float
+    expect: str
 
 
 def run_ffmpeg(*arguments: object) -> bytes:

@@ -12,7 +12,7 @@ from valor_data.errors import ClipError
 from valor_data.media.open import DEFAULT_LIMITS, Limits, choose_streams, open_media
 from valor_data.media.pictures import decode_all
 from valor_data.media.sound import Sound, decode_sound
-from valor_data.media.span import read_span
+from valor_data.media.span import TIME_TOLERANCE_SECONDS, read_span
 
 
 def clip_pictures(
@@ -40,7 +40,7 @@ def clip_pictures(
         begin, after = start - offset_seconds, end - offset_seconds
         packets = read_span(source, begin, after, limits)
         for picture in decode_all(source, packets, (begin, after), limits):
-            if begin <= picture.seconds < after:
+            if begin <= picture.seconds + TIME_TOLERANCE_SECONDS < after:
                 yield picture.seconds - begin, picture.frame
 
 

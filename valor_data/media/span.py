@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,19 +90,26 @@ def read_span(source: Source, start: float, end: float, limits: Limits, *, trust
             return packets
         fresh = False
     if not fresh:
-        _seek(source, 0.0)
+        _rewind(source)
     return _collect(source, start, end, limits, trust_keys=trust_keys)
 
 
 def _seek(source: Source, seconds: float) -> bool:
-    stream = source.video or source.audio
-    if stream is None or stream.time_base is None:
-        return False
+    """Goes to a key picture at or before a moment, by the file's main stream: not all can be sought by sound."""
     try:
-        source.container.seek(math.floor((seconds + source.zero) / stream.time_base), stream=stream)
+        source.container.seek(math.floor((seconds + source.zero) * 1e6))
     except av.error.FFmpegError:
         return False
     return True
+
+
+def _rewind(source: Source) -> None:
+    """Goes back to the start of the file: by bytes where a seek by time lands late."""
+    if not source.needs_reading_from_start:
+        _seek(source, 0.0)
+        return
+    with suppress(av.error.FFmpegError):
+        source.container.seek(0, unsupported_byte_offset=True)
 
 
 def _reaches_back(packets: SpanPackets, source: Source, start: float) -> bool:
