@@ -81,7 +81,7 @@ def test_an_empty_database_is_migrated_once(path: Path) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"meta", "clips", "outcomes", "media", "facts", "plan", "shards"}
+    assert tables == {"meta", "addresses", "attempts", "clips", "outcomes", "media", "facts", "plan", "shards"}
 
 
 def test_one_writer_and_any_number_of_readers(path: Path) -> None:

@@ -1,0 +1,142 @@
+"""The ledger: outcomes and facts of every clip, in one SQLite file with one writer.
+
+Tables:
+    clips     a row for every clip ever in the manifest; `clip_id` is stable for the life of the work folder
+    outcomes  what each stage made of a clip: status, reason, raw detail, number of attempts
+    media     where a clip's media lies, and which span of the video the file holds
+    facts     what was measured on the media, with the version of the measurement
+    plan      which shard a clip belongs to; fixed once
+    shards    which shards are finished, and of what they were made (their digest)
+
+A driver opens the ledger for writing and holds a lock beside it: a second driver is refused. Readers
+(`status`, `why`, `verify`) open it read-only and never wait.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+
+from valor_data.errors import ConfigError, ValorDataError
+from valor_data.ledger.clips import ClipTables
+from valor_data.ledger.fetching import FetchTables
+from valor_data.ledger.plan import PlanTables
+from valor_data.ledger.rows import Attempt, ClipRow, MediaRow, Outcome, PlannedClip, ShardRow, SyncReport
+from valor_data.ledger.schema import MIGRATIONS, SCHEMA_VERSION, STAGES
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "STAGES",
+    "Attempt",
+    "ClipRow",
+    "Ledger",
+    "MediaRow",
+    "Outcome",
+    "PlannedClip",
+    "ShardRow",
+    "SyncReport",
+    "content_hash",
+]
+
+
+class Ledger(ClipTables, FetchTables, PlanTables):
+    """Opens, migrates, reads and writes the ledger. Use as a context manager.
+
+    Args:
+        path: the SQLite file.
+        read_only: for commands that only look; takes no lock and creates nothing.
+
+    Raises:
+        ValorDataError: no ledger there (read-only), another driver holds it, or a newer schema.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._lock: int | None = None
+        if read_only:
+            if not path.exists():
+                raise ValorDataError(f"no ledger at {path}: name the work folder with --work, or run `fetch` first")
+            self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _take_lock(path)
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA cache_size = -65536")
+        self._migrate(read_only)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commits what is open and lets go of the lock."""
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _migrate(self, read_only: bool) -> None:
+        found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if found > SCHEMA_VERSION:
+            raise ValorDataError(
+                f"{self.path}: ledger schema {found}, this version knows {SCHEMA_VERSION}: update valor-data"
+            )
+        if read_only:
+            return
+        for version in range(found + 1, SCHEMA_VERSION + 1):
+            self._db.executescript(f"BEGIN; {MIGRATIONS[version]} PRAGMA user_version = {version}; COMMIT;")
+
+    def get_meta(self, name: str) -> str | None:
+        """A value pinned for this work folder, or None."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Pins a value for this work folder."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def pin(self, name: str, value: str, *, advice: str) -> None:
+        """Pins a value on first use and refuses another one later.
+
+        Raises:
+            ConfigError: the work folder was begun with another value.
+        """
+        before = self.get_meta(name)
+        if before is None:
+            self.set_meta(name, value)
+        elif before != value:
+            raise ConfigError(f"{name}: this work folder was begun with {before!r}, not {value!r}; {advice}")
+
+
+def content_hash(*parts: str) -> bytes:
+    """An eight-byte hash of everything an annotation says of a clip, to notice when it changes."""
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
+
+
+def _take_lock(path: Path) -> int:
+    lock_path = path.with_name(path.name + ".lock")
+    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(descriptor, 64).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise ValorDataError(
+            f"{path}: another valor-data run (process {owner or 'unknown'}) is writing here; "
+            "wait for it, or stop it, or use another --work folder"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor

@@ -1,0 +1,82 @@
+"""What only fetch keeps: every attempt with its raw text, the state of each network address, when to try again."""
+
+from __future__ import annotations
+
+from valor_data.ledger.rows import CLIP_COLUMNS, Attempt, ClipRow
+from valor_data.ledger.tables import Tables
+
+
+class FetchTables(Tables):
+    """Attempts and addresses."""
+
+    def add_attempt(self, clip_id: int, attempt: Attempt) -> None:
+        """Adds one attempt to a clip's story."""
+        self.begin()
+        self._db.execute(
+            "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)",
+            (clip_id, attempt.seen, attempt.address, attempt.status, attempt.reason, attempt.detail[:2000]),
+        )
+
+    def attempts_of(self, clip_id: int) -> list[Attempt]:
+        """Every attempt to fetch a clip, the oldest first."""
+        rows = self._db.execute(
+            "SELECT seen, address, status, reason, detail FROM attempts WHERE clip_id = ? ORDER BY seen, rowid",
+            (clip_id,),
+        )
+        return [Attempt(*row) for row in rows]
+
+    def get_address(self, name: str) -> str | None:
+        """The state of a network address as JSON, or None when it was never used."""
+        row = self._db.execute("SELECT state FROM addresses WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_address(self, name: str, state: str) -> None:
+        """Keeps the state of a network address, so that a new run goes on with its pauses and its rate."""
+        self.begin()
+        self._db.execute("INSERT OR REPLACE INTO addresses VALUES (?, ?)", (name, state))
+
+    def postpone(self, clip_id: int, stage: str, not_before: float) -> None:
+        """Sets when a waiting clip may be tried again, in seconds since 1970."""
+        self.begin()
+        self._db.execute(
+            "UPDATE outcomes SET not_before = ? WHERE clip_id = ? AND stage = ?", (not_before, clip_id, stage)
+        )
+
+    def due_fetch(self, now: float) -> list[ClipRow]:
+        """Clips of the manifest that fetch should try now, in the manifest's order.
+
+        Left out are those with a final outcome, and waiting ones whose time has not come.
+        """
+        rows = self._db.execute(
+            f"SELECT {CLIP_COLUMNS} FROM clips LEFT JOIN outcomes o ON o.clip_id = clips.clip_id AND o.stage = 'fetch' "
+            "WHERE manifest_row IS NOT NULL AND (o.status IS NULL OR (o.status = 'waiting' AND o.not_before <= ?)) "
+            "ORDER BY manifest_row",
+            (now,),
+        )
+        return [ClipRow(*row) for row in rows]
+
+    def num_postponed(self, now: float) -> tuple[int, float]:
+        """Waiting clips whose time has not come, and when the first one's does."""
+        row = self._db.execute(
+            "SELECT count(*), coalesce(min(not_before), 0) FROM outcomes JOIN clips USING (clip_id) "
+            "WHERE stage = 'fetch' AND status = 'waiting' AND not_before > ? AND manifest_row IS NOT NULL",
+            (now,),
+        ).fetchone()
+        return int(row[0]), float(row[1])
+
+    def reopen(self, reasons: list[str]) -> int:
+        """Makes clips pending again whose fetch ended with one of these reasons; tells how many."""
+        marks = ", ".join("?" * len(reasons))
+        rows = self._db.execute(
+            f"SELECT clip_id FROM outcomes WHERE stage = 'fetch' AND status != 'kept' AND reason IN ({marks})", reasons
+        ).fetchall()
+        self.begin()
+        self._db.executemany("DELETE FROM outcomes WHERE clip_id = ?", rows)
+        return len(rows)
+
+    def final_losses(self) -> list[tuple[str, str, str, float]]:
+        """(video id, reason, raw text, when it was seen) of every video that fetch gave up for good."""
+        return self._db.execute(
+            "SELECT video_id, reason, detail, max(seen) FROM outcomes JOIN clips USING (clip_id) "
+            "WHERE stage = 'fetch' AND status = 'dropped' GROUP BY video_id, reason ORDER BY video_id"
+        ).fetchall()

@@ -1,0 +1,112 @@
+"""The shard plan, and which shards are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from valor_data.ledger.rows import PlannedClip, ShardRow
+from valor_data.ledger.tables import Tables
+
+
+class PlanTables(Tables):
+    """The plan and the finished shards."""
+
+    def add_to_plan(self, rows: Iterable[tuple[int, str, int, int]]) -> None:
+        """Adds (clip id, split, shard, position) rows to the plan."""
+        self.begin()
+        self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?)", rows)
+
+    def unplanned(self) -> list[tuple[int, str, str]]:
+        """(clip id, split, identity) of clips of the manifest that have no place in the plan."""
+        return self._db.execute(
+            "SELECT clips.clip_id, clips.split, identity FROM clips LEFT JOIN plan USING (clip_id) "
+            "WHERE plan.clip_id IS NULL AND manifest_row IS NOT NULL ORDER BY clips.clip_id"
+        ).fetchall()
+
+    def drop_plan(self) -> None:
+        """Removes the plan and every finished shard from the ledger."""
+        self.begin()
+        self._db.execute("DELETE FROM plan")
+        self._db.execute("DELETE FROM shards")
+        self._db.execute("DELETE FROM outcomes WHERE stage = 'shard' AND status = 'kept'")
+
+    def num_shards(self) -> dict[str, int]:
+        """Number of planned shards of each split."""
+        return dict(self._db.execute("SELECT split, max(shard) + 1 FROM plan GROUP BY split").fetchall())
+
+    def planned(self, split: str | None = None, shard: int | None = None) -> Iterator[PlannedClip]:
+        """Planned clips with all that decides about their samples, by split, shard and position.
+
+        Args:
+            split: only this split's.
+            shard: only this shard's.
+        """
+        where = "" if split is None else "WHERE p.split = ?1 AND (?2 IS NULL OR p.shard = ?2) "
+        values = () if split is None else (split, shard)
+        cursor = self._db.execute(
+            "SELECT p.split, p.shard, c.clip_id, c.identity, c.key, c.video_id, c.manifest_row, c.content, "
+            "m.path, m.offset_seconds, m.source, f.facts, a.status, a.reason, b.status, b.reason, s.status, s.reason "
+            "FROM plan p JOIN clips c USING (clip_id) LEFT JOIN media m USING (clip_id) "
+            "LEFT JOIN facts f USING (clip_id) "
+            "LEFT JOIN outcomes a ON a.clip_id = p.clip_id AND a.stage = 'fetch' "
+            "LEFT JOIN outcomes b ON b.clip_id = p.clip_id AND b.stage = 'filter' "
+            "LEFT JOIN outcomes s ON s.clip_id = p.clip_id AND s.stage = 'shard' "
+            f"{where}ORDER BY p.split, p.shard, p.position",
+            values,
+        )
+        for row in cursor:
+            yield PlannedClip(*row)
+
+    def shard_of(self, clip_id: int) -> str | None:
+        """Name of the finished shard that a clip is in."""
+        row = self._db.execute(
+            "SELECT split, shard FROM plan JOIN outcomes USING (clip_id) "
+            "WHERE clip_id = ? AND stage = 'shard' AND status = 'kept'",
+            (clip_id,),
+        ).fetchone()
+        return None if row is None else f"{row[0]}-{row[1]:06d}"
+
+    def keys_in_shards(self) -> set[str]:
+        """Keys of all clips that the ledger holds to be in shards."""
+        rows = self._db.execute(
+            "SELECT key FROM clips JOIN outcomes USING (clip_id) WHERE stage = 'shard' AND status = 'kept' "
+            "AND manifest_row IS NOT NULL"
+        )
+        return {row[0] for row in rows}
+
+    def rows_in_shards(self) -> set[int]:
+        """Manifest rows of all clips that are in shards."""
+        rows = self._db.execute(
+            "SELECT manifest_row FROM clips JOIN outcomes USING (clip_id) WHERE stage = 'shard' AND status = 'kept' "
+            "AND manifest_row IS NOT NULL"
+        )
+        return {row[0] for row in rows}
+
+    def first_kept(self, number: int) -> list[PlannedClip]:
+        """Some kept clips, as if planned, to estimate sizes from."""
+        cursor = self._db.execute(
+            "SELECT c.split, 0, c.clip_id, c.identity, c.key, c.video_id, c.manifest_row, c.content, "
+            "m.path, m.offset_seconds, m.source, f.facts, 'kept', '', 'kept', '', NULL, NULL "
+            "FROM clips c JOIN media m USING (clip_id) JOIN facts f USING (clip_id) "
+            "JOIN outcomes b ON b.clip_id = c.clip_id AND b.stage = 'filter' AND b.status = 'kept' "
+            "WHERE manifest_row IS NOT NULL AND m.path != '' ORDER BY c.clip_id LIMIT ?",
+            (number,),
+        )
+        return [PlannedClip(*row) for row in cursor]
+
+    def finished_shards(self) -> dict[tuple[str, int], ShardRow]:
+        """Finished shards by (split, shard)."""
+        return {(r[0], r[1]): ShardRow(*r) for r in self._db.execute("SELECT * FROM shards")}
+
+    def record_shard(self, shard: ShardRow) -> None:
+        """Notes that a shard is finished."""
+        self.begin()
+        self._db.execute(
+            "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
+            (shard.split, shard.shard, shard.digest, shard.num_samples, shard.size_bytes, shard.tar_sha256),
+        )
+
+    def forget_shard(self, split: str, shard: int) -> None:
+        """Notes that a shard is no longer finished."""
+        self.begin()
+        self._db.execute("DELETE FROM shards WHERE split = ? AND shard = ?", (split, shard))

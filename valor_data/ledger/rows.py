@@ -1,0 +1,139 @@
+"""The rows of the ledger, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from valor_data.errors import REASONS, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage made of a clip.
+
+    Attributes:
+        status: kept, dropped or waiting.
+        reason: a code of `errors.REASONS`; empty when kept.
+        detail: the raw text behind the reason.
+    """
+
+    status: Status
+    reason: str = ""
+    detail: str = ""
+
+    @classmethod
+    def kept(cls) -> Outcome:
+        """The clip goes on."""
+        return cls(Status.KEPT)
+
+    @classmethod
+    def refused(cls, reason: str, detail: str = "") -> Outcome:
+        """Dropped or waiting, as the reason's class says."""
+        return cls(REASONS[reason].status, reason, detail[:2000])
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRow:
+    """A clip as the ledger knows it; `identity` is its key, or its open key while the end is unknown."""
+
+    clip_id: int
+    identity: str
+    key: str | None
+    video_id: str
+    split: str
+    manifest_row: int | None
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRow:
+    """Where a clip's media lies.
+
+    Attributes:
+        path: relative to the work folder when inside it, else absolute; empty when it was discarded.
+        offset_seconds: the second of the video at which the file's own second 0 lies.
+        size_bytes: size of the file when it was recorded.
+        source: what is known of its origin, as JSON (extractor, formats, licence field, versions).
+    """
+
+    path: str
+    offset_seconds: float
+    size_bytes: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to fetch a clip: when (seconds since 1970), from which network address, and what came."""
+
+    seen: float
+    address: str
+    status: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedClip:
+    """A clip of the plan with its annotation's hash, its media, its facts and how each stage left it."""
+
+    split: str
+    shard: int
+    clip_id: int
+    identity: str
+    key: str | None
+    video_id: str
+    manifest_row: int | None
+    content: bytes
+    path: str | None
+    offset_seconds: float | None
+    source: str | None
+    facts: str | None
+    fetch_status: str | None
+    fetch_reason: str | None
+    filter_status: str | None
+    filter_reason: str | None
+    shard_status: str | None
+    shard_reason: str | None
+
+    def standing(self) -> tuple[str, str]:
+        """(status, reason) before the shard stage; `waiting` with `interrupted` while a stage is to come."""
+        if self.manifest_row is None:
+            return Status.DROPPED.value, "removed"
+        for status, reason in ((self.fetch_status, self.fetch_reason), (self.filter_status, self.filter_reason)):
+            if status is None:
+                return Status.WAITING.value, "interrupted"
+            if status != Status.KEPT.value:
+                return status, reason or ""
+        return Status.KEPT.value, ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the clip belongs into its shard: kept, and not refused while the shard was made."""
+        return self.standing()[0] == Status.KEPT.value and self.shard_status != Status.DROPPED.value
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """A finished shard."""
+
+    split: str
+    shard: int
+    digest: str
+    num_samples: int
+    size_bytes: int
+    tar_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What changed when a manifest was entered into the ledger."""
+
+    new: int
+    same: int
+    changed: int
+    left_out: int
+
+
+CLIP_COLUMNS = "clips.clip_id, identity, key, video_id, split, manifest_row, content"
+MEDIA_COLUMNS = "path, offset_seconds, size_bytes, source"
