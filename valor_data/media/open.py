@@ -88,8 +88,8 @@ class Source:
 
     @property
     def needs_reading_from_start(self) -> bool:
-        """True for MPEG-TS, where a seek lands behind the moment asked for, or nowhere."""
-        return "mpegts" in self.container.format.name
+        """True for MPEG-TS and FLV, where a seek lands behind the moment asked for, or nowhere."""
+        return self.container.format.name in ("mpegts", "flv")
 
     def seconds(self, ticks: int, stream_index: int) -> float:
         """Turns a timestamp of a stream into media seconds (the same subtraction for every stream)."""

@@ -64,7 +64,7 @@ def read_span(source: Source, start: float, end: float, limits: Limits, *, trust
 
     Seeks to half a second before the start (a key picture before it, and sound to settle the decoder),
     and looks whether what arrives reaches back far enough; if not it tries ten seconds before, then the
-    start of the file. MPEG-TS is always read from its start.
+    start of the file. MPEG-TS and FLV are always read from their start.
 
     Args:
         source: the open file; a stream that is None there is not read.
