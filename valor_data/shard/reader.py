@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,17 @@ def read_samples(tars: Iterable[str | Path]) -> Iterator[Sample]:
         try:
             for files in pipeline:
                 yield decode_sample(files)
-        except (OSError, ValueError, KeyError) as error:
-            raise ShardError(f"{tar}: {error}; run `valor-data verify` on its work folder") from error
+        except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+            raise ShardError(f"{tar}: {read_fault(error)}; run `valor-data verify` on its work folder") from error
+
+
+def read_fault(error: Exception) -> str:
+    """What was wrong, in words; webdataset adds open files and addresses to what it passes on."""
+    if isinstance(error, KeyError):
+        return f"a sample has no member {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error.args[0]).split(" @ ")[0] if error.args else type(error).__name__
 
 
 def decode_sample(files: dict[str, Any]) -> Sample:
