@@ -242,9 +242,9 @@ def test_a_bug_of_an_extractor_is_tried_again_and_never_final() -> None:
 
 
 def test_no_extractor_for_the_url() -> None:
-    with YoutubeDL({"quiet": True, "logger": None}, auto_init=False) as downloader:
-        with pytest.raises(DownloadError) as caught:
-            downloader.extract_info("nonsense:1", download=False)
+    downloader = YoutubeDL({"quiet": True}, auto_init=False)
+    with pytest.raises(DownloadError) as caught:
+        downloader.extract_info("nonsense:1", download=False)
     assert caught.value.exc_info == (None, None, None)
     assert reason_of(caught.value).reason == "extractor"
 
