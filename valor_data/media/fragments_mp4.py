@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from valor_data.media.fragments import (
-    MAX_HEAD_BYTES,
     Fragment,
     FragmentIndex,
     IndexRefused,
@@ -179,6 +178,3 @@ def _refuse_absolute_offsets(body: bytes, moof: _Box) -> None:
         for header in _inside(track, b"tfhd"):
             if int.from_bytes(header[1:4], "big") & _BASE_DATA_OFFSET:
                 raise IndexRefused("the fragments refer to places in the whole file")
-
-
-__all__ = ["MAX_HEAD_BYTES", "check_fragments", "read_mp4_index"]

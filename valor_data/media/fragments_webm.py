@@ -149,8 +149,9 @@ def _cues_behind(layout: _Layout, size_bytes: int, tail: tuple[int, bytes] | Non
 def _fragments(layout: _Layout, size_bytes: int) -> list[Fragment]:
     per_second = Fraction(1_000_000_000, _timestamp_scale_ns(layout.info))
     first_times: dict[int, int] = {}
+    tracks = _tracks_that_count(layout.tracks)
     for track, time, cluster in _cue_points(layout.cues or b""):
-        if track in _tracks_that_count(layout.tracks):
+        if track in tracks:
             position = layout.segment + cluster
             first_times[position] = min(time, first_times.get(position, time))
     behind = layout.cues_at is not None and layout.first_cluster is not None and layout.cues_at > layout.first_cluster
@@ -181,7 +182,7 @@ def _tracks_that_count(tracks: bytes) -> set[int]:
     outer = next(_elements(tracks, 0, len(tracks)))
     entries = [
         _values(tracks, element)
-        for element in _elements(tracks[: outer.end], outer.content, outer.end or len(tracks))
+        for element in _elements(tracks, outer.content, outer.end or len(tracks))
         if element.ident == _TRACK
     ]
     videos = {entry.get(_TRACK_NUMBER, 0) for entry in entries if entry.get(_TRACK_TYPE) == _VIDEO}
@@ -194,7 +195,7 @@ def _cue_points(cues: bytes) -> Iterator[tuple[int, int, int]]:
         if point.ident != _CUE_POINT:
             continue
         time = _values(cues, point).get(_CUE_TIME)
-        for element in _elements(cues[: point.end], point.content, point.end or len(cues)):
+        for element in _elements(cues, point.content, point.end or len(cues)):
             if element.ident == _CUE_POSITIONS:
                 values = _values(cues, element)
                 if time is None or _CUE_CLUSTER not in values:
@@ -206,7 +207,7 @@ def _values(data: bytes, parent: _Element) -> dict[int, int]:
     """The whole numbers inside an element, by id; the first of each. What is longer than a number is left out."""
     found: dict[int, int] = {}
     end = len(data) if parent.end is None else min(parent.end, len(data))
-    for element in _elements(data[:end], parent.content, end):
+    for element in _elements(data, parent.content, end):
         if element.end is not None and 0 < element.end - element.content <= 8:
             found.setdefault(element.ident, int.from_bytes(data[element.content : element.end], "big"))
     return found
@@ -231,10 +232,7 @@ def _elements(data: bytes, start: int, limit: int, num_at_most: int = _MAX_ELEME
         if ident[1] > 4 or (end is not None and end > limit):
             raise IndexRefused(f"an element {ident[0]:x} of {size[0]} bytes does not fit at byte {start}")
         yield _Element(ident[0], start, content, end)
-        if end is None:
-            start = content  # an open Segment goes on inside
-        else:
-            start = end
+        start = content if end is None else end  # an open Segment goes on inside
     if num_at_most == _MAX_ELEMENTS:
         raise IndexRefused(f"more than {_MAX_ELEMENTS} elements")
 
