@@ -94,6 +94,8 @@ def read_status(ledger: Ledger) -> RunStatus:
 def next_step(status: RunStatus) -> str:
     """What to do next, in one sentence."""
     funnel = status.all
+    if not funnel.num_clips:
+        return "run `valor-data fetch MANIFEST`: there are no clips here yet"
     if funnel.not_tried("fetch"):
         return "run `valor-data fetch` to go on with the clips that were not tried yet"
     if funnel.not_tried("filter"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,9 +17,14 @@ import numpy as np
 from valor_data.clip import parse_key
 from valor_data.errors import ManifestError, Status
 from valor_data.ledger import Ledger
+from valor_data.shard import shard_name
+from valor_data.shard.reader import read_fault
 from valor_data.workdir import WorkDir
 
 CHUNK_BYTES = 1 << 20
+
+_SIDECAR_FIELDS = {"num_samples", "num_clips", "counts", "tar_sha256"}
+_INDEX_COLUMNS = ["key", "status", "reason", "members"]
 
 
 @dataclass(slots=True)
@@ -83,6 +89,7 @@ def verify(work: WorkDir, *, on_shard: Callable[[ShardCheck], None] | None = Non
     if len(member_sets) > 1:
         sets = "; ".join(f"{name}: {', '.join(members)}" for members, name in member_sets.items())
         found.problems.append(f"samples of different shards have different members: {sets}")
+    found.problems += _leftovers(work, set(names))
     if work.ledger.exists():
         found.problems += _ledger_problems(work, seen)
     return found
@@ -93,7 +100,7 @@ def check_shard(work: WorkDir, name: str) -> ShardCheck:
     tar, parquet, beside = work.shards / f"{name}.tar", work.index / f"{name}.parquet", work.index / f"{name}.json"
     problems: list[str] = []
     try:
-        sidecar = json.loads(beside.read_text())
+        sidecar = _read_sidecar(beside)
     except (OSError, ValueError) as error:
         return ShardCheck(
             name, (), (), (f"{name}: not finished, its JSON cannot be read ({error}); run `shard` again",)
@@ -109,6 +116,24 @@ def check_shard(work: WorkDir, name: str) -> ShardCheck:
         problems.append(f"{name}.tar: holds {len(keys)} samples, {beside.name} says {sidecar['num_samples']}")
     problems += _index_problems(tar, parquet, name, keys, sidecar)
     return ShardCheck(name, tuple(keys), members, tuple(problems))
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    sidecar = json.loads(path.read_text())
+    if not isinstance(sidecar, dict) or not sidecar.keys() >= _SIDECAR_FIELDS:
+        raise ValueError(f"expected an object with {', '.join(sorted(_SIDECAR_FIELDS))}")
+    return sidecar
+
+
+def _leftovers(work: WorkDir, names: set[str]) -> list[str]:
+    """A line for each file in the folders of shards that is none of a shard's own."""
+    places = ((work.index, (".json", ".parquet")), (work.shards, (".tar",)))
+    return [
+        f"{path}: belongs to no shard"
+        for folder, suffixes in places
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if path.stem not in names or path.suffix not in suffixes
+    ]
 
 
 def _read_as_stranger(tar: Path, name: str, problems: list[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -129,8 +154,8 @@ def _read_as_stranger(tar: Path, name: str, problems: list[str]) -> tuple[list[s
                 problems.append(f"{name}/{key}: is there twice")
             keys.append(key)
             problems.extend(f"{name}/{key}: {fault}" for fault in _sample_faults(key, files, validate))
-    except (OSError, ValueError, RuntimeError) as error:
-        problems.append(f"{name}.tar: cannot be read to its end: {error}")
+    except (OSError, ValueError, RuntimeError, tarfile.TarError) as error:
+        problems.append(f"{name}.tar: cannot be read to its end: {read_fault(error)}")
     return keys, members
 
 
@@ -149,11 +174,15 @@ def _validator() -> Callable[[Any], Iterator[str]]:
 
 
 def _sample_faults(key: str, files: dict[str, Any], validate: Callable[[Any], Iterator[str]]) -> Iterator[str]:
+    missing = [name for name in ("json", "txt") if name not in files]
+    if missing:
+        yield f"{' and '.join(missing)}: missing"
+        return
     try:
         video_id, start, end = parse_key(key)
         details = json.loads(files["json"])
-    except (ManifestError, KeyError, ValueError) as error:
-        yield f"{error}"
+    except (ManifestError, ValueError) as error:
+        yield f"json: {error}" if isinstance(error, ValueError) else str(error)
         return
     schema_faults = list(validate(details))
     yield from schema_faults
@@ -204,7 +233,7 @@ def _index_problems(tar: Path, parquet: Path, name: str, keys: list[str], sideca
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(parquet).to_pylist()
+        rows = pq.read_table(parquet, columns=_INDEX_COLUMNS).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         return [f"{parquet.name}: cannot be read ({error})"]
     problems = []
@@ -226,11 +255,11 @@ def _index_problems(tar: Path, parquet: Path, name: str, keys: list[str], sideca
 def _ledger_problems(work: WorkDir, seen: dict[str, str]) -> list[str]:
     problems = []
     with Ledger(work.ledger, read_only=True) as ledger:
-        recorded = {f"{row.split}-{row.shard:06d}": row for row in ledger.finished_shards().values()}
-        for name, row in recorded.items():
-            held = sum(where == name for where in seen.values()) if row.num_samples < 10_000 else row.num_samples
-            if held != row.num_samples:
-                problems.append(f"{name}: the ledger says {row.num_samples} samples, the tar holds {held}")
+        held = Counter(seen.values())
+        for row in ledger.finished_shards().values():
+            name = shard_name(row.split, row.shard)
+            if held[name] != row.num_samples:
+                problems.append(f"{name}: the ledger says {row.num_samples} samples, the tar holds {held[name]}")
         in_shards = ledger.keys_in_shards()
         problems += [
             f"{key}: in {seen[key]}, but not kept in the ledger" for key in sorted(seen.keys() - in_shards)[:20]
