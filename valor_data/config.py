@@ -61,11 +61,30 @@ class FetchSection:
     workers: int = setting(2, "videos fetched at the same time", minimum=1, maximum=64)
     copy: bool = setting(False, "copy the files of a folder source instead of using them in place")
     max_short_side_px: int = setting(360, "largest short side of the picture to ask for", minimum=1)
+    pieces: str = setting("auto", "what of a video to download", choices=("auto", "whole", "section", "ranges"))
     max_video_seconds: float = setting(14400.0, "longest video to take", minimum=1)
     max_video_bytes: int = setting(4_000_000_000, "largest file to take", minimum=1)
     video_deadline_seconds: float = setting(1800.0, "time for all clips of one video", minimum=1)
+    requests_per_hour: float = setting(
+        0.0, "extraction requests an hour and address; 0: 250 from YouTube, no limit elsewhere", minimum=0
+    )
+    max_requests_per_hour: float = setting(
+        0.0, "ceiling of its slow growth while nothing is refused; 0: a fifth above", minimum=0
+    )
+    burst: int = setting(5, "requests that may be made at once after a rest", minimum=1, maximum=1000)
+    proxies: tuple[str, ...] = setting((), "your own proxies, each an address of its own: URL or name=URL")
+    direct: bool = setting(True, "ask from this machine's own address too")
+    probe_video: str = setting("jNQXAC9IVRw", "a video known to be there, asked for after a pause")
+    min_success_share: float = setting(
+        0.05, "stop when fewer of the last 200 videos came; 0: never", minimum=0, maximum=1
+    )
+    min_free_bytes: int = setting(2_000_000_000, "pause while less of the disk is free", minimum=0)
+    wait: bool = setting(True, "wait while addresses pause or the disk is full; false: end the run")
+    deadlink_days: float = setting(180.0, "after so long a dead link is asked for once more", minimum=0)
     cookies: str = setting("", "your own cookie file; copied for each worker, never shared")
-    proxy: str = setting("", "proxy for all requests")
+    player_clients: tuple[str, ...] = setting((), "YouTube player clients for yt-dlp, in order")
+    extractor_args: tuple[str, ...] = setting((), "further yt-dlp extractor arguments, as on its command line")
+    yt_dlp_options: tuple[str, ...] = setting((), "further yt-dlp options, as on its command line")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

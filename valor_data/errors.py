@@ -66,16 +66,17 @@ class ClipError(ValorDataError):
     Args:
         reason: a code of `REASONS`.
         detail: the raw text behind the code (an error message, a measured value).
+        retry_after_seconds: how long the server asked to wait, where it did.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", retry_after_seconds: float | None = None) -> None:
         if reason not in REASONS:
             raise ValueError(f"unknown reason code {reason!r}; known codes: {', '.join(REASONS)}")
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.retry_after_seconds = reason, detail, retry_after_seconds
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
-    def __reduce__(self) -> tuple[type[ClipError], tuple[str, str]]:
-        return (ClipError, (self.reason, self.detail))
+    def __reduce__(self) -> tuple[type[ClipError], tuple[str, str, float | None]]:
+        return (ClipError, (self.reason, self.detail, self.retry_after_seconds))
 
 
 class Status(StrEnum):

@@ -49,6 +49,11 @@ class WorkDir:
         return self.ledger_path or self.root / "ledger.sqlite"
 
     @property
+    def deadlinks(self) -> Path:
+        """Videos that others found to be lost."""
+        return self.root / "deadlinks.parquet"
+
+    @property
     def media(self) -> Path:
         """Fetched media files."""
         return self.root / "media"

@@ -25,7 +25,21 @@ def fetch_command(
     ] = None,
     max_short_side_px: Annotated[int | None, typer.Option(help="Largest short side of the picture.")] = None,
     cookies: Annotated[Path | None, typer.Option(help="Your own cookie file.")] = None,
-    proxy: Annotated[str | None, typer.Option(help="Proxy for all requests.")] = None,
+    proxy: Annotated[
+        list[str] | None, typer.Option(help="A proxy of yours, an address of its own: URL or name=URL. Repeatable.")
+    ] = None,
+    requests_per_hour: Annotated[
+        float | None, typer.Option(help="Extractions an hour and address.", show_default="250 from YouTube")
+    ] = None,
+    pieces: Annotated[
+        str | None, typer.Option(help="What of a video to download: auto, whole, section, ranges.")
+    ] = None,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="Wait out pauses, or end the run.", show_default="wait")
+    ] = None,
+    retry: Annotated[
+        list[str] | None, typer.Option(help="Try clips again that ended with this reason, final ones too. Repeatable.")
+    ] = None,
     modalities: Modalities = None,
     limit: Limit = None,
     sample: Sample = None,
@@ -34,7 +48,7 @@ def fetch_command(
 ) -> None:
     """Bring the videos of a manifest into a work folder; go on where the last run stopped."""
     from valor_data.cli.output import begin_log, print_report, progress
-    from valor_data.cli.settings import pinned_modalities, stage_settings
+    from valor_data.cli.settings import known_reasons, pinned_modalities, stage_settings
     from valor_data.road import Driver, run_fetch
     from valor_data.road.fetch import Selection
     from valor_data.workdir import WorkDir
@@ -46,7 +60,10 @@ def fetch_command(
         "copy": copy,
         "max_short_side_px": max_short_side_px,
         "cookies": str(cookies.absolute()) if cookies else None,
-        "proxy": proxy,
+        "proxies": tuple(proxy) if proxy else None,
+        "requests_per_hour": requests_per_hour,
+        "pieces": pieces,
+        "wait": wait,
     }
     settings = stage_settings(folder, "fetch", options, modalities)
     with Driver(folder, progress(as_json), stages=["fetch"]) as driver:
@@ -57,7 +74,7 @@ def fetch_command(
             settings.section,
             manifest=manifest,
             explicit=settings.explicit,
-            selection=Selection(limit, sample, seed),
+            selection=Selection(limit, sample, seed, known_reasons(retry or [])),
         )
     print_report(report, as_json=as_json)
     if not as_json:

@@ -129,6 +129,11 @@ class LogProgress:
             self._said = time.monotonic()
             self._say()
 
+    def note(self, text: str) -> None:
+        """Says it at once."""
+        log.info(text)
+        typer.echo(f"{self._stage}: {text}", err=True)
+
     def finish(self) -> None:
         """The stage is over."""
         if self._stage and self._total:
@@ -182,6 +187,11 @@ class TerminalProgress(LogProgress):
             f"[{colours.get(name, 'default')}]{number} {name}" for name, number in sorted(self._counts.items())
         )
         self._bar.update(self._task, advance=count, counts=counts)
+
+    def note(self, text: str) -> None:
+        """Says it above the bar."""
+        log.info(text)
+        self._bar.console.print(f"[cyan]{self._stage}:[/] {text}")
 
     def finish(self) -> None:
         """Closes the bar."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
 from valor_data.config import Config, config_from_dict, override, read_toml
+from valor_data.errors import REASONS, ConfigError
 from valor_data.workdir import WorkDir
 
 
@@ -50,3 +52,20 @@ def pinned_modalities(ledger: Any, given: str | None) -> str:
     choice = given or ledger.get_meta("modalities") or "av"
     ledger.pin("modalities", choice, advice="what a run holds cannot change; use another --work folder")
     return str(choice)
+
+
+def known_reasons(names: list[str]) -> tuple[str, ...]:
+    """Checks reason codes that were given as options.
+
+    Raises:
+        ConfigError: a code that does not exist; the message names one like it.
+    """
+    problems = []
+    for name in names:
+        if name not in REASONS:
+            near = difflib.get_close_matches(name, REASONS, n=1)
+            problems.append(f"--retry {name}: no such reason; " + (f"did you mean {near[0]}?" if near else
+                            f"known: {', '.join(REASONS)}"))  # fmt: skip
+    if problems:
+        raise ConfigError(problems)
+    return tuple(names)

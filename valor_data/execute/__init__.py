@@ -22,6 +22,13 @@ class Lost:
     detail: str
 
 
+class Idle:
+    """Given by a source of units that has nothing to hand out right now, but may have later."""
+
+
+IDLE = Idle()
+
+
 class Executor(Protocol):
     """Runs a function over units of work, each in isolation from the others."""
 
@@ -31,15 +38,18 @@ class Executor(Protocol):
         units: Iterable[Any],
         *,
         deadline_seconds: float | None = None,
+        in_flight: int | None = None,
     ) -> Iterator[tuple[Any, Any | Lost]]:
         """Gives (unit, result) as they are done, in any order; `Lost` in place of a lost result.
 
-        Units are drawn as workers become free, so an endless or lazily made iterable is fine.
+        Units are drawn as workers become free, so an endless or lazily made iterable is fine. One that gives
+        `IDLE` is asked again a little later; nothing else waits for it.
 
         Args:
             function: importable by name; called as `function(unit)` in a worker.
             units: picklable.
             deadline_seconds: time for one unit, after which its worker is killed; None: no limit.
+            in_flight: units drawn and not done at any time; None: two for each worker, so that none is idle.
 
         Raises:
             Exception: whatever `function` raised; a stage's function catches what a clip can cause.

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from valor_data import guard
-from valor_data.execute import Lost
+from valor_data.execute import Idle, Lost
+
+IDLE_SECONDS = 0.1
+"""How soon an idle source of units is asked again."""
 
 
 class LocalExecutor:
@@ -42,22 +46,28 @@ class LocalExecutor:
         units: Iterable[Any],
         *,
         deadline_seconds: float | None = None,
+        in_flight: int | None = None,
     ) -> Iterator[tuple[Any, Any | Lost]]:
         """Gives (unit, result) as they are done; see `execute.Executor`."""
         waiting: dict[Any, tuple[Any, str]] = {}  # pebble's futures are not annotated
         source = iter(units)
         try:
             while True:
-                # Two units for each worker in flight: none is idle, and little is lost when the run is killed.
-                for unit in itertools.islice(source, 2 * self._workers - len(waiting)):
+                idle = False
+                for unit in itertools.islice(source, (in_flight or 2 * self._workers) - len(waiting)):
+                    if isinstance(unit, Idle):
+                        idle = True
+                        break
                     name = f"unit-{next(self._numbers)}"
                     future: Any = self._started_pool().schedule(
                         _run_unit, args=(function, unit, name), timeout=deadline_seconds
                     )
                     waiting[future] = (unit, name)
-                if not waiting:
+                if not waiting and not idle:
                     return
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                if not waiting:
+                    time.sleep(IDLE_SECONDS)
+                done, _ = wait(waiting, timeout=IDLE_SECONDS if idle else None, return_when=FIRST_COMPLETED)
                 for future in done:
                     unit, name = waiting.pop(future)
                     yield unit, self._result(future, name, deadline_seconds)

@@ -66,6 +66,14 @@ class Location(Protocol):
         """
         ...
 
+    def probe(self, into: Path, settings: FetchSection) -> None:
+        """Asks only whether the video is there.
+
+        Raises:
+            ClipError: it is not, or the address is refused.
+        """
+        ...
+
 
 class Source(Protocol):
     """Where videos come from. Adding one: a class with these two members, named in `sources.open_source`."""
@@ -75,6 +83,11 @@ class Source(Protocol):
         """What the source is called in a report."""
         ...
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether the site counts requests and hides its refusals: then pace, breaker and doubts apply."""
+        ...
+
     def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> Location:
         """The address of a video, without touching the network."""
         ...
@@ -82,7 +95,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VideoUnit:
-    """The work of one call: all pending clips of one video."""
+    """The work of one call: all pending clips of one video.
+
+    Attributes:
+        address: name of the network address to ask from.
+        proxy: that address's proxy; may hold a password, and is never written anywhere.
+        is_probe: ask only whether the video is there, to see whether the address is well; no clips.
+    """
 
     video_id: str
     clips: tuple[ClipRequest, ...]
@@ -90,6 +109,9 @@ class VideoUnit:
     settings: FetchSection
     work: Path
     tmp: Path
+    address: str = "direct"
+    proxy: str = field(default="", repr=False)
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +126,17 @@ class FetchedClip:
 
 @dataclass(frozen=True, slots=True)
 class VideoResult:
-    """What became of a video's clips, and the journal that would tell it after a kill."""
+    """What became of a video's clips, and the journal that would tell it after a kill.
+
+    Attributes:
+        refusal: the reason that holds for the video as a whole; empty when something came.
+        retry_after_seconds: how long the server asked to wait, where it did.
+        size_bytes: bytes that were put in place.
+    """
 
     clips: tuple[FetchedClip, ...]
     journal: Path | None = None
+    refusal: str = ""
+    detail: str = ""
+    retry_after_seconds: float | None = None
+    size_bytes: int = 0

@@ -60,6 +60,9 @@ class FolderLocation:
             )
         return result
 
+    def probe(self, into: Path, settings: FetchSection) -> None:
+        """A folder counts no requests: there is nothing to ask."""
+
 
 @dataclass(slots=True)
 class FolderSource:
@@ -74,6 +77,7 @@ class FolderSource:
 
     address: str
     name: str = "folder"
+    is_watched: bool = False
     remote: bool = False
     _files: dict[str, str] = field(default_factory=dict)
 

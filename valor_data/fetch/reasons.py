@@ -8,7 +8,9 @@ name for a local file error, and "This content isn't available" is a refused ses
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 
 from valor_data.errors import ClipError
 
@@ -69,7 +71,8 @@ def reason_of(error: BaseException) -> ClipError:
             return ClipError(code, raw)
     if status is not None:
         if status in _STATUSES:
-            return ClipError(_STATUSES[status], raw + _retry_after(chain))
+            words, seconds = _retry_after(chain)
+            return ClipError(_STATUSES[status], raw + words, seconds)
         return ClipError("server_error" if status >= 500 else "extractor", raw)
     return ClipError("network" if _is_network(chain) else "extractor", raw)
 
@@ -92,13 +95,24 @@ def http_status(chain: list[BaseException]) -> int | None:
     return None
 
 
-def _retry_after(chain: list[BaseException]) -> str:
-    """How long the server asks to wait, in its own words, where it does."""
+def _retry_after(chain: list[BaseException]) -> tuple[str, float | None]:
+    """How long the server asks to wait: in its own words, and in seconds (it may name a date)."""
     for link in chain:
         headers = getattr(getattr(link, "response", None), "headers", None) or {}
-        if headers.get("Retry-After"):
-            return f" (Retry-After: {headers['Retry-After']})"
-    return ""
+        words = headers.get("Retry-After")
+        if words:
+            return f" (Retry-After: {words})", _seconds_of(words)
+    return "", None
+
+
+def _seconds_of(words: str) -> float | None:
+    if words.strip().isdigit():
+        return float(words)
+    try:
+        moment = parsedate_to_datetime(words)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +52,34 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
     """
     folder = unit.tmp / f"video-{hashlib.blake2b(unit.video_id.encode(), digest_size=8).hexdigest()}"
     shutil.rmtree(folder, ignore_errors=True)
+    settings = replace(unit.settings, proxies=(unit.proxy,) if unit.proxy else ())
     try:
         folder.mkdir(parents=True)
-        results, ready = _prepare(unit, folder)
+        if unit.is_probe:
+            unit.location.probe(folder, settings)
+            return VideoResult(())
+        results, ready = _prepare(unit, settings, folder)
         journal = None
         if ready:
             journal = _write_journal(unit.tmp / f"{folder.name}.journal.json", ready)
             results += [_put_in_place(item, WorkDir.at(unit.work)) for item in ready]
-        return VideoResult(tuple(results), journal)
+        return VideoResult(tuple(results), journal, size_bytes=sum(item.size_bytes for item in ready))
+    except ClipError as refusal:
+        return _refused(unit, refusal)
     except OSError as error:
-        refusal = reason_of(error)
-        return VideoResult(_all_refused(unit.clips, ClipError("disk", refusal.detail)))
+        return _refused(unit, ClipError("disk", reason_of(error).detail))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refused(unit: VideoUnit, refusal: ClipError) -> VideoResult:
+    """One reason for all clips of a video."""
+    return VideoResult(
+        _all_refused(unit.clips, refusal),
+        refusal=refusal.reason,
+        detail=refusal.detail,
+        retry_after_seconds=refusal.retry_after_seconds,
+    )
 
 
 def recover(work: WorkDir) -> list[FetchedClip]:
@@ -94,11 +109,8 @@ def _complete(path: Path, size_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == size_bytes
 
 
-def _prepare(unit: VideoUnit, folder: Path) -> tuple[list[FetchedClip], list[_Ready]]:
-    try:
-        obtained = unit.location.obtain(unit.clips, folder, unit.settings)
-    except ClipError as refusal:
-        return list(_all_refused(unit.clips, refusal)), []
+def _prepare(unit: VideoUnit, settings: FetchSection, folder: Path) -> tuple[list[FetchedClip], list[_Ready]]:
+    obtained = unit.location.obtain(unit.clips, folder, settings)
     probes: dict[Path, Probe | ClipError] = {}
     refused: list[FetchedClip] = []
     ready: list[_Ready] = []

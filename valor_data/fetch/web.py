@@ -7,6 +7,7 @@ accepted); what is set here and why stands beside each parameter.
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import shutil
 import urllib.request
@@ -43,12 +44,21 @@ class YouTubeLocation:
     ) -> dict[int, Obtained | ClipError]:
         """One extraction and one download, shared by every clip of the video."""
         with _downloader(into, settings) as downloader:
-            yt_dlp.plugins.load_all_plugins()
-            downloader.add_info_extractor(yt_dlp.extractor.get_info_extractor("Youtube")())
-            url = f"https://www.youtube.com/watch?v={self.video_id}"
-            info = _call(downloader.extract_info, url, download=False)
+            info = self._extract(downloader)
             _refuse_by_info(info, settings)
             return _obtained(clips, _download(downloader, info, into, settings), info)
+
+    def probe(self, into: Path, settings: FetchSection) -> None:
+        """One extraction, and nothing more."""
+        with _downloader(into, settings) as downloader:
+            self._extract(downloader)
+
+    def _extract(self, downloader: Any) -> dict[str, Any]:
+        yt_dlp.plugins.load_all_plugins()
+        downloader.add_info_extractor(yt_dlp.extractor.get_info_extractor("Youtube")())
+        url = f"https://www.youtube.com/watch?v={self.video_id}"
+        info: dict[str, Any] = _call(downloader.extract_info, url, download=False)
+        return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +86,16 @@ class UrlLocation:
             _stay_on_host(downloader)
             return _obtained(clips, _download(downloader, info, into, settings), info)
 
+    def probe(self, into: Path, settings: FetchSection) -> None:
+        """A plain server is not probed: it says itself when it wants to be left alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class YouTubeSource:
     """YouTube, by the ids of the manifest."""
 
     name: str = "youtube"
+    is_watched: bool = True
 
     def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> YouTubeLocation:
         """The video's address; nothing is asked yet."""
@@ -94,6 +108,7 @@ class TemplateSource:
 
     template: str
     name: str = "template"
+    is_watched: bool = False
 
     def __post_init__(self) -> None:
         _check_url(self.template.replace("{video_id}", "x"), self.template)
@@ -108,6 +123,7 @@ class ColumnSource:
     """The URL column of the manifest."""
 
     name: str = "column"
+    is_watched: bool = False
 
     def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> UrlLocation:
         """The URL that the annotation gives.
@@ -203,11 +219,14 @@ def _downloader(into: Path, settings: FetchSection) -> Any:
         "updatetime": False,
         "overwrites": True,
     }
-    if settings.proxy:
-        parameters["proxy"] = settings.proxy
+    if settings.proxies:
+        parameters["proxy"] = settings.proxies[0]
     if settings.cookies:
         # yt-dlp rewrites its cookie file when it ends: each call gets a copy.
         parameters["cookiefile"] = str(shutil.copy(settings.cookies, into / "cookies.txt"))
+    if settings.player_clients:
+        parameters["extractor_args"] = {"youtube": {"player_client": list(settings.player_clients)}}
+    parameters |= user_parameters(settings)
     downloader = yt_dlp.YoutubeDL(parameters, auto_init=False)
     try:
         yield downloader
@@ -215,6 +234,30 @@ def _downloader(into: Path, settings: FetchSection) -> Any:
         # Not yt-dlp's own close: it would write the cookie file of a folder that is going away.
         with contextlib.suppress(OSError):
             downloader.close()
+
+
+_OURS = frozenset({"outtmpl", "paths", "quiet", "logger", "noprogress", "cookiefile", "ignoreerrors"})
+"""What a user's own options may not change: where files go, what is printed, how errors come back."""
+
+
+def user_parameters(settings: FetchSection) -> dict[str, Any]:
+    """The user's own yt-dlp options, as parameters of the library.
+
+    Raises:
+        ConfigError: yt-dlp does not know an option; its own words are in the message.
+    """
+    given = [part for text in settings.extractor_args for part in ("--extractor-args", text)]
+    given += settings.yt_dlp_options
+    if not given:
+        return {}
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            chosen = yt_dlp.parse_options(given).ydl_opts
+        except SystemExit:
+            words = said.getvalue().strip().splitlines()[-1:]
+            raise ConfigError(f"fetch.yt_dlp_options {given}: {' '.join(words)}") from None
+    usual = yt_dlp.parse_options([]).ydl_opts
+    return {name: value for name, value in chosen.items() if value != usual.get(name) and name not in _OURS}
 
 
 def _format(max_short_side_px: int) -> str:

@@ -74,6 +74,25 @@ class FetchTables(Tables):
         self._db.executemany("DELETE FROM outcomes WHERE clip_id = ?", rows)
         return len(rows)
 
+    def reopen_old(self, reasons: list[str], before: float) -> int:
+        """Makes clips pending again that fetch gave up for these reasons before a time; tells how many."""
+        marks = ", ".join("?" * len(reasons))
+        rows = self._db.execute(
+            f"SELECT clip_id FROM outcomes WHERE stage = 'fetch' AND status = 'dropped' AND seen < ? "
+            f"AND reason IN ({marks})",
+            (before, *reasons),
+        ).fetchall()
+        self.begin()
+        self._db.executemany("DELETE FROM outcomes WHERE clip_id = ?", rows)
+        return len(rows)
+
+    def first_seen(self, clip_id: int, stage: str, reason: str) -> float | None:
+        """When a clip first had the reason that it has now, seconds since 1970; None when it has another."""
+        row = self._db.execute(
+            "SELECT first_seen FROM outcomes WHERE clip_id = ? AND stage = ? AND reason = ?", (clip_id, stage, reason)
+        ).fetchone()
+        return None if row is None else float(row[0])
+
     def final_losses(self) -> list[tuple[str, str, str, float]]:
         """(video id, reason, raw text, when it was seen) of every video that fetch gave up for good."""
         return self._db.execute(

@@ -93,21 +93,17 @@ def read_status(ledger: Ledger) -> RunStatus:
 
 def next_step(status: RunStatus) -> str:
     """What to do next, in one sentence."""
-    funnel = status.all
-    if not funnel.num_clips:
-        return "run `valor-data fetch MANIFEST`: there are no clips here yet"
-    if funnel.not_tried("fetch"):
-        return "run `valor-data fetch` to go on with the clips that were not tried yet"
-    if funnel.not_tried("filter"):
-        return "run `valor-data filter` to measure what was fetched"
-    if funnel.not_tried("shard"):
-        waiting = funnel.total(Status.WAITING)
-        if waiting:
-            return f"run `valor-data fetch` again for {waiting} waiting clips, or `valor-data shard --partial`"
-        return "run `valor-data shard`"
-    if funnel.total(Status.WAITING):
-        return "run `valor-data fetch` again for the waiting clips; everything else is in shards"
-    return "run `valor-data verify` to read every shard as a stranger would"
+    funnel, waiting = status.all, status.all.total(Status.WAITING)
+    steps = (
+        (funnel.not_tried("fetch"), "run `valor-data fetch` to go on with the clips that were not tried yet"),
+        (funnel.not_tried("filter"), "run `valor-data filter` to measure what was fetched"),
+        (funnel.not_tried("shard") and waiting,
+         f"run `valor-data fetch` again for {waiting} waiting clips, or `valor-data shard --partial`"),
+        (funnel.not_tried("shard"), "run `valor-data shard`"),
+        (waiting, "run `valor-data fetch` again for the waiting clips; everything else is in shards"),
+    )  # fmt: skip
+    final = "run `valor-data verify` to read every shard as a stranger would"
+    return next((words for is_due, words in steps if is_due), final)
 
 
 def action(reason: str) -> str:

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from valor_data.errors import Status
 from valor_data.execute import Executor
 from valor_data.execute.local import LocalExecutor, available_cores
-from valor_data.ledger import STAGES, Ledger, Outcome
+from valor_data.ledger import STAGES, Ledger, MediaRow, Outcome
 from valor_data.workdir import WorkDir
 
 SectionT = TypeVar("SectionT")
@@ -44,6 +44,10 @@ class Progress(Protocol):
         """So many units are done, with this status."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something a person who watches should know now: a pause, a full disk."""
+        ...
+
     def finish(self) -> None:
         """The stage is over."""
         ...
@@ -57,6 +61,10 @@ class NoProgress:
 
     def advance(self, status: str, reason: str = "", count: int = 1) -> None:
         """Nothing to show."""
+
+    def note(self, text: str) -> None:
+        """Goes to the log file alone."""
+        log.info(text)
 
     def finish(self) -> None:
         """Nothing to show."""
@@ -151,15 +159,15 @@ class Driver:
                 log.info("finished the interrupted move of %s", name)
         self.work.clean_tmp()
 
-    def record_fetched(self, clip_id: int, outcome: Outcome, key: str | None, media: object) -> None:
+    def record_fetched(
+        self, clip_id: int, outcome: Outcome, key: str | None, media: MediaRow | None, *, counts: bool = True
+    ) -> None:
         """Writes what fetch made of a clip: its media first, then the outcome."""
-        from valor_data.ledger import MediaRow
-
         if key is not None:
             self.ledger.set_key(clip_id, key)
-        if isinstance(media, MediaRow):
+        if media is not None:
             self.ledger.record_media(clip_id, media)
-        self.ledger.record(clip_id, "fetch", outcome)
+        self.ledger.record(clip_id, "fetch", outcome, counts=counts)
 
     def remember(self, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]) -> SectionT:
         """Settings once chosen for a work folder stay chosen until others are given.

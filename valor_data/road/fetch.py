@@ -1,27 +1,33 @@
-"""The driver of fetch: a manifest enters the ledger, pending videos go to workers."""
+"""The driver of fetch: a manifest enters the ledger, pending videos go to workers at the pace their addresses allow."""
 
 from __future__ import annotations
 
-import itertools
 import random
-import shutil
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from valor_data.clip import open_key
 from valor_data.config import FetchSection
-from valor_data.errors import ClipError, ConfigError
-from valor_data.execute import Lost
-from valor_data.fetch import Location, ClipRequest, FetchedClip, Obtained, Source, VideoResult, VideoUnit
+from valor_data.errors import ClipError, Status
+from valor_data.execute import Executor, Lost
+from valor_data.fetch import ClipRequest, FetchedClip, Location, Obtained, Source, VideoResult, VideoUnit
+from valor_data.fetch.folder import FolderSource
+from valor_data.fetch.pace import is_address_reason
 from valor_data.fetch.sources import open_source
 from valor_data.fetch.video import check_result, fetch_video
-from valor_data.ledger import ClipRow, Outcome, SyncReport, content_hash
-from valor_data.manifest import Manifest, read_manifest
+from valor_data.ledger import Attempt, ClipRow, Outcome
+from valor_data.manifest import Manifest
+from valor_data.road.admission import Admission, open_addresses
+from valor_data.road.deadlinks import apply_deadlinks
 from valor_data.road.driver import Driver, StageReport
-from valor_data.workdir import written_aside
+from valor_data.road.entry import enter_manifest
+from valor_data.road.metrics import MetricsFile
 
 REMEMBERED = ("source", "copy", "max_short_side_px", "max_video_seconds", "max_video_bytes")
+
+SIGHTING_SECONDS = 86_400.0
+"""YouTube's `gone` is believed after a second sighting this much later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Selection:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
+    retry: tuple[str, ...] = ()
 
     def of(self, clips: list[ClipRow]) -> list[ClipRow]:
         """The first `limit` clips, or `sample` clips drawn with a seed, in their order."""
@@ -47,6 +54,7 @@ def run_fetch(
     manifest: Path | None = None,
     explicit: Collection[str] = (),
     selection: Selection | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> StageReport:
     """Fetches what is pending.
 
@@ -56,6 +64,7 @@ def run_fetch(
         manifest: the list of clips; None: the one that the work folder holds.
         explicit: names of the settings that were given for this run.
         selection: which of the pending clips to try.
+        clock: seconds since 1970.
 
     Returns:
         What became of the clips tried in this run.
@@ -63,101 +72,167 @@ def run_fetch(
     Raises:
         ConfigError: the source is not there, or the manifest does not fit the work folder.
         ManifestError: the manifest cannot be read.
+        ValorDataError: the run had to stop (no network, nearly nothing succeeds); what was done is kept.
     """
     report = StageReport("fetch")
     section = driver.remember("fetch", section, explicit, REMEMBERED)
     source = open_source(section.source)
     listed = enter_manifest(driver, manifest, report)
-    pending = (selection or Selection()).of(driver.ledger.pending_fetch())
-    driver.progress.start("fetch", len(pending), "clips")
-    executor = driver.executor(section.workers)
-    journals: list[Path] = []
+    selection = selection or Selection()
+    if selection.retry:
+        number = driver.ledger.reopen(list(selection.retry))
+        report.notices.append(f"{number} clips are tried again ({', '.join(selection.retry)})")
+    apply_deadlinks(driver, section, source, clock(), report)
+    pending = selection.of(driver.ledger.due_fetch(clock()))
+    run = _FetchRun(driver, section, source, listed, report, clock)
     try:
-        units = _units(driver, pending, source, section, listed)
-        for unit, result in executor.run(fetch_video, units, deadline_seconds=section.video_deadline_seconds):
-            clips = _clips_of(unit, result)
-            for clip in clips:
-                driver.record_fetched(clip.clip_id, clip.outcome, clip.key, clip.media)
-                report.count(clip.outcome)
-                driver.progress.advance(clip.outcome.status.value, clip.outcome.reason)
-            if isinstance(result, VideoResult) and result.journal is not None:
-                journals.append(result.journal)
-            if driver.commit_now_and_then():
-                _drop(journals)
+        run.go(pending, driver.executor(section.workers))
     finally:
-        executor.close()
-        driver.ledger.commit()
-        _drop(journals)
         driver.progress.finish()
+    _note_postponed(driver, clock(), report)
     _note_strangers(source, listed, report)
+    if run.admission.stopped is not None:
+        raise run.admission.stopped
     return report
 
 
-def enter_manifest(driver: Driver, manifest: Path | None, report: StageReport) -> Manifest:
-    """Puts a manifest into the work folder and its clips into the ledger, if they are not there yet.
+@dataclass(slots=True)
+class _FetchRun:
+    """One run of fetch: admission, workers, and what is written of their answers."""
 
-    Raises:
-        ConfigError: no manifest given and none in the work folder.
-    """
-    work = driver.work
-    if manifest is None and not work.manifest.exists():
-        raise ConfigError(f"{work.root}: no manifest here yet; give one: valor-data fetch MANIFEST --work {work.root}")
-    listed = read_manifest(manifest or work.manifest)
-    if driver.ledger.get_meta("manifest") == listed.fingerprint and work.manifest.exists():
-        return listed
-    changes = driver.ledger.sync(_ledger_rows(listed))
-    if manifest is not None and manifest.absolute() != work.manifest:
-        for origin, place in ((manifest, work.manifest), (manifest.parent / "rejects.parquet", work.rejects)):
-            if origin.exists() and origin.absolute() != place:
-                with written_aside(place) as path:
-                    shutil.copyfile(origin, path)
-    driver.ledger.set_meta("manifest", listed.fingerprint)
-    _note_changes(changes, report)
-    return listed
+    driver: Driver
+    section: FetchSection
+    source: Source
+    listed: Manifest
+    report: StageReport
+    clock: Callable[[], float]
+    admission: Admission = field(init=False)
+    metrics: MetricsFile = field(init=False)
+    _journals: list[Path] = field(default_factory=list)
+    _known_good: str = field(init=False)
 
-
-def _note_changes(changes: SyncReport, report: StageReport) -> None:
-    if changes.same or changes.changed:
-        report.notices.append(
-            f"manifest changed: {changes.new} new clips, {changes.changed} with other captions or labels, "
-            f"{changes.left_out} no longer listed"
+    def go(self, pending: list[ClipRow], executor: Executor) -> None:
+        """Fetches; whatever ends it, what came back is recorded."""
+        ledger = self.driver.ledger
+        self._known_good = ledger.get_meta("known_good_video") or self.section.probe_video
+        watched = self.source.is_watched
+        addresses, proxies = open_addresses(self.section, is_watched=watched)
+        for name, address in addresses.items():
+            kept = ledger.get_address(name) if watched else None
+            if kept is not None:
+                address.load_json(kept)
+        self.admission = Admission(
+            videos=self._units(pending),
+            addresses=addresses,
+            proxies=proxies,
+            settings=self.section,
+            folder=self.driver.work.own_tmp(),
+            clock=self.clock,
+            is_watched=watched,
+            probe=self._probe if watched else None,
+            tell=self.driver.progress.note,
         )
-
-
-def _ledger_rows(listed: Manifest) -> Iterator[tuple[int, str, str | None, str, str, bytes]]:
-    number = itertools.count()
-    for clip in listed.clips():
-        content = content_hash(
-            *itertools.chain.from_iterable(("c", c.role, c.text) for c in clip.captions),
-            *itertools.chain(("l",), clip.labels, ("n",), clip.label_names),
-            *itertools.chain.from_iterable(("q", q.question_id, q.question, *q.answers) for q in clip.questions),
-        )
-        identity = clip.key or open_key(clip.video_id, clip.start)
-        yield next(number), identity, clip.key, clip.video_id, clip.split, content
-
-
-def _units(
-    driver: Driver, pending: Sequence[ClipRow], source: Source, section: FetchSection, listed: Manifest
-) -> Iterator[VideoUnit]:
-    """One unit a video, videos in the order of their first pending clip."""
-    by_video: dict[str, list[ClipRow]] = {}
-    for row in pending:
-        by_video.setdefault(row.video_id, []).append(row)
-    for video_id, rows in by_video.items():
-        clips = list(listed.clips([row.manifest_row for row in rows if row.manifest_row is not None]))
-        requests = tuple(
-            ClipRequest(row.clip_id, row.identity, clip.start, clip.end) for row, clip in zip(rows, clips, strict=True)
-        )
+        self.metrics = MetricsFile(self.driver.work, self.admission, self.clock)
+        self.driver.progress.start("fetch", len(pending), "clips")
+        # Where requests are counted, a unit is given out when it may start, not a moment before.
+        in_flight = self.section.workers if watched else None
         try:
-            location: Location = source.find(video_id, clips[0].url, requests)
-        except ClipError as refusal:
-            location = _Refusal(refusal.reason, refusal.detail)
-        yield VideoUnit(video_id, requests, location, section, driver.work.root, driver.work.own_tmp())
+            answers = executor.run(
+                fetch_video,
+                self.admission.units(),
+                deadline_seconds=self.section.video_deadline_seconds,
+                in_flight=in_flight,
+            )
+            for unit, result in answers:
+                self._take(unit, result)
+                if self.driver.commit_now_and_then():
+                    self._settle_books()
+        finally:
+            executor.close()
+            self._settle_books()
+
+    def _settle_books(self) -> None:
+        """Makes what came durable, and only then forgets the journals that would have told of it."""
+        for address in self.admission.addresses.values():
+            self.driver.ledger.set_address(address.name, address.to_json())
+        self.driver.ledger.set_meta("known_good_video", self._known_good)
+        self.driver.ledger.commit()
+        for journal in self._journals:
+            journal.unlink(missing_ok=True)
+        self._journals.clear()
+        self.metrics.write(self.report)
+
+    def _take(self, unit: VideoUnit, result: VideoResult | Lost) -> None:
+        """Records what became of a video's clips, unless it was the address that was refused."""
+        now = self.clock()
+        if isinstance(result, Lost):
+            # The video may be fine and the network slow: a lost worker is tried again, the detail says why.
+            reason = "network" if result.reason == "timeout" else result.reason
+            outcome = Outcome.refused(reason, result.detail)
+            clips = tuple(FetchedClip(clip.clip_id, outcome) for clip in unit.clips)
+            result = VideoResult(clips, refusal="extractor", detail=result.detail)
+        check_result(unit, result)
+        if result.journal is not None:
+            self._journals.append(result.journal)
+        own = self.admission.settle(unit, result.refusal, result.detail, result.retry_after_seconds)
+        for clip in result.clips:
+            outcome = clip.outcome
+            attempt = Attempt(now, unit.address, outcome.status.value, outcome.reason, outcome.detail)
+            self.driver.ledger.add_attempt(clip.clip_id, attempt)
+            if own:
+                self._record(unit, clip, now)
+        if any(clip.outcome.status is Status.KEPT for clip in result.clips):
+            self._known_good = unit.video_id
+        self.metrics.add_bytes(result.size_bytes)
+
+    def _record(self, unit: VideoUnit, clip: FetchedClip, now: float) -> None:
+        outcome, not_before = self._believe(unit, clip, now)
+        blameless = is_address_reason(outcome.reason)
+        self.driver.record_fetched(clip.clip_id, outcome, clip.key, clip.media, counts=not blameless)
+        if not_before:
+            self.driver.ledger.postpone(clip.clip_id, "fetch", not_before)
+        self.report.count(outcome)
+        self.driver.progress.advance(outcome.status.value, outcome.reason)
+
+    def _believe(self, unit: VideoUnit, clip: FetchedClip, now: float) -> tuple[Outcome, float]:
+        """A removal told by YouTube is believed on the second sighting, a day later, on a healthy address."""
+        outcome = clip.outcome
+        if not (self.source.is_watched and outcome.reason == "gone"):
+            return outcome, 0.0
+        first_seen = self.driver.ledger.first_seen(clip.clip_id, "fetch", "gone_once")
+        day_passed = first_seen is not None and now - first_seen >= SIGHTING_SECONDS
+        if day_passed and self.admission.is_healthy(unit.address, now):
+            return outcome, 0.0
+        due = max(now, (now if first_seen is None else first_seen) + SIGHTING_SECONDS)
+        return Outcome.refused("gone_once", outcome.detail), due
+
+    def _probe(self) -> VideoUnit:
+        work = self.driver.work
+        location = self.source.find(self._known_good, None, ())
+        return VideoUnit(self._known_good, (), location, self.section, work.root, work.own_tmp(), is_probe=True)
+
+    def _units(self, pending: Sequence[ClipRow]) -> Iterator[VideoUnit]:
+        """One unit a video, videos in the order of their first pending clip."""
+        by_video: dict[str, list[ClipRow]] = {}
+        for row in pending:
+            by_video.setdefault(row.video_id, []).append(row)
+        work = self.driver.work
+        for video_id, rows in by_video.items():
+            clips = list(self.listed.clips([row.manifest_row for row in rows if row.manifest_row is not None]))
+            requests = tuple(
+                ClipRequest(row.clip_id, row.identity, clip.start, clip.end)
+                for row, clip in zip(rows, clips, strict=True)
+            )
+            try:
+                location: Location = self.source.find(video_id, clips[0].url, requests)
+            except ClipError as refusal:
+                location = _Refusal(refusal.reason, refusal.detail)
+            yield VideoUnit(video_id, requests, location, self.section, work.root, work.own_tmp())
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """An address that a source could not make."""
+    """The location of a video that its source could not give one."""
 
     reason: str
     detail: str
@@ -167,26 +242,19 @@ class _Refusal:
     ) -> dict[int, Obtained | ClipError]:
         raise ClipError(self.reason, self.detail)
 
-
-def _clips_of(unit: VideoUnit, result: VideoResult | Lost) -> Sequence[FetchedClip]:
-    if isinstance(result, Lost):
-        # The video may be fine and the network slow: a lost worker is tried again, the reason says why.
-        outcome = Outcome.refused("network" if result.reason == "timeout" else result.reason, result.detail)
-        return [FetchedClip(clip.clip_id, outcome) for clip in unit.clips]
-    check_result(unit, result)
-    return result.clips
+    def probe(self, into: Path, settings: FetchSection) -> None:
+        raise ClipError(self.reason, self.detail)
 
 
-def _drop(journals: list[Path]) -> None:
-    for journal in journals:
-        journal.unlink(missing_ok=True)
-    journals.clear()
+def _note_postponed(driver: Driver, now: float, report: StageReport) -> None:
+    number, first = driver.ledger.num_postponed(now)
+    if number:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(first))
+        report.notices.append(f"{number} clips are looked for again later, the first from {when} on: run fetch again")
 
 
 def _note_strangers(source: Source, listed: Manifest, report: StageReport) -> None:
     """Clips without a caption, as a folder has them: files that no clip of the manifest names."""
-    from valor_data.fetch.folder import FolderSource
-
     if not isinstance(source, FolderSource):
         return
     strangers = source.strangers({str(name) for name in listed.table.column("video_id").to_pylist()})

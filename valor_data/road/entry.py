@@ -1,0 +1,59 @@
+"""A manifest enters a work folder: its clips become rows of the ledger."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from valor_data.clip import open_key
+from valor_data.errors import ConfigError
+from valor_data.ledger import SyncReport, content_hash
+from valor_data.manifest import Manifest, read_manifest
+from valor_data.road.driver import Driver, StageReport
+from valor_data.workdir import written_aside
+
+
+def enter_manifest(driver: Driver, manifest: Path | None, report: StageReport) -> Manifest:
+    """Puts a manifest into the work folder and its clips into the ledger, if they are not there yet.
+
+    Raises:
+        ConfigError: no manifest given and none in the work folder.
+        ManifestError: the manifest cannot be read.
+    """
+    work = driver.work
+    if manifest is None and not work.manifest.exists():
+        raise ConfigError(f"{work.root}: no manifest here yet; give one: valor-data fetch MANIFEST --work {work.root}")
+    listed = read_manifest(manifest or work.manifest)
+    if driver.ledger.get_meta("manifest") == listed.fingerprint and work.manifest.exists():
+        return listed
+    changes = driver.ledger.sync(_ledger_rows(listed))
+    if manifest is not None and manifest.absolute() != work.manifest:
+        for origin, place in ((manifest, work.manifest), (manifest.parent / "rejects.parquet", work.rejects)):
+            if origin.exists() and origin.absolute() != place:
+                with written_aside(place) as path:
+                    shutil.copyfile(origin, path)
+    driver.ledger.set_meta("manifest", listed.fingerprint)
+    _note_changes(changes, report)
+    return listed
+
+
+def _note_changes(changes: SyncReport, report: StageReport) -> None:
+    if changes.same or changes.changed:
+        report.notices.append(
+            f"manifest changed: {changes.new} new clips, {changes.changed} with other captions or labels, "
+            f"{changes.left_out} no longer listed"
+        )
+
+
+def _ledger_rows(listed: Manifest) -> Iterator[tuple[int, str, str | None, str, str, bytes]]:
+    number = itertools.count()
+    for clip in listed.clips():
+        content = content_hash(
+            *itertools.chain.from_iterable(("c", c.role, c.text) for c in clip.captions),
+            *itertools.chain(("l",), clip.labels, ("n",), clip.label_names),
+            *itertools.chain.from_iterable(("q", q.question_id, q.question, *q.answers) for q in clip.questions),
+        )
+        identity = clip.key or open_key(clip.video_id, clip.start)
+        yield next(number), identity, clip.key, clip.video_id, clip.split, content
