@@ -261,22 +261,22 @@ def test_discarded_media_keep_their_facts(path: Path) -> None:
 
 def test_what_is_pending(path: Path) -> None:
     with entered(path, "a", "b", "c", "d") as ledger:
-        assert [c.video_id for c in ledger.pending_fetch()] == ["a", "b", "c", "d"]
+        assert [c.video_id for c in ledger.due_fetch(0.0)] == ["a", "b", "c", "d"]
         ledger.record(1, "fetch", Outcome.refused("gone"))
         ledger.record(2, "fetch", Outcome.refused("network"))
         for clip_id in (3, 4):
             ledger.record(clip_id, "fetch", KEPT)
             ledger.record_media(clip_id, MEDIA)
-        assert [c.video_id for c in ledger.pending_fetch()] == ["b"]
+        assert [c.video_id for c in ledger.due_fetch(0.0)] == ["b"]
         assert [c.video_id for c, _ in ledger.pending_measure(1)] == ["c", "d"]
         ledger.record_facts(3, 1, "{}")
         ledger.record(4, "filter", Outcome.refused("undecodable"))
         assert ledger.pending_measure(1) == [], "a refusal in place of facts is not tried again"
         assert [c.video_id for c, _ in ledger.pending_measure(2)] == ["c"], "facts of an old version are"
         ledger.forget_outcome(3, "fetch")
-        assert [c.video_id for c in ledger.pending_fetch()] == ["b", "c"]
+        assert [c.video_id for c in ledger.due_fetch(0.0)] == ["b", "c"]
         ledger.sync([row(0, "a")])
-        assert (ledger.pending_fetch(), ledger.pending_measure(2)) == ([], [])
+        assert (ledger.due_fetch(0.0), ledger.pending_measure(2)) == ([], [])
 
 
 def test_counts(path: Path) -> None:

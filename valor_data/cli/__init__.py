@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 import valor_data
-from valor_data.cli import demo, fetch, filter, look, manifest, run, shard
+from valor_data.cli import care, demo, fetch, filter, look, manifest, run, shard
 
 app = typer.Typer(
     name="valor-data",
@@ -34,7 +34,15 @@ app.command("status", short_help="Show the funnel, and the losses by reason.")(l
 _ids_as_they_are = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 app.command("why", short_help="Explain what became of a clip.", context_settings=_ids_as_they_are)(look.why_command)
 app.command("run", short_help="Go the whole road that a TOML file describes.")(run.run_command)
+app.command("plan", short_help="Say what a run will take.")(care.plan_command)
+app.command("doctor", short_help="Look at this machine before a run does.")(care.doctor_command)
+app.add_typer(care.deadlinks_app, name="deadlinks")
+app.add_typer(care.ledger_app, name="ledger")
 app.command("demo", short_help="Go the whole road over a synthetic world.")(demo.demo_command)
+
+
+CTRL_C = 130
+"""The exit code that typer makes of Ctrl-C, and a shell as well: 128 and the number of the signal."""
 
 
 def _show_version(value: bool) -> None:
@@ -55,10 +63,15 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line: one line for an error, never a traceback (unless `--debug`), and an exit code."""
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=False)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+        # What `typer.Exit` carries comes back as a value here.
+        code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - the last stop of every error
         from valor_data.cli.output import report_error
 
         sys.exit(report_error(error))
+    if code == CTRL_C:
+        from valor_data.cli.output import report_error
+
+        report_error(KeyboardInterrupt())
+    if code:
+        sys.exit(code)

@@ -60,17 +60,40 @@ def why_command(
 ) -> None:
     """Explain what became of a clip: each stage, its reason and the raw text behind it."""
     from valor_data.cli.output import print_json
+    from valor_data.errors import ValorDataError
     from valor_data.ledger import Ledger
-    from valor_data.look.why import explain
+    from valor_data.look.why import explain, rejected_rows
     from valor_data.workdir import WorkDir
 
-    with Ledger(WorkDir.at(work).ledger, read_only=True) as ledger:
-        answers = [why.to_dict() for why in explain(ledger, key)]
+    folder = WorkDir.at(work)
+    with Ledger(folder.ledger, read_only=True) as ledger:
+        try:
+            answers = [why.to_dict() for why in explain(ledger, key)]
+        except ValorDataError:
+            rejects = rejected_rows(folder.rejects, key)
+            if not rejects:
+                raise
+            answers = [{"key": key, "rejected": rejects}]
     if as_json:
         print_json(answers)
         return
     for answer in answers:
-        _print_why(answer)
+        if "rejected" in answer:
+            _print_rejected(answer)
+        else:
+            _print_why(answer)
+
+
+def _print_rejected(answer: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from valor_data.cli.output import console
+
+    out = console()
+    out.print(f"[bold]{escape(answer['key'])}[/]  never entered the manifest")
+    for row in answer["rejected"]:
+        out.print(f"  {escape(row['file'])}, row {row['row']}: [bold]{row['reason']}[/] {escape(row['detail'])}")
+        out.print(f"    in full: {escape(row['raw'])}")
 
 
 def _print_why(answer: dict[str, Any]) -> None:
@@ -107,6 +130,13 @@ def _print_why(answer: dict[str, Any]) -> None:
         )
     if answer["shard"]:
         out.print(f"  in shard {answer['shard']}")
+    if len(answer["attempts"]) > 1:
+        out.print("  attempts to fetch it:")
+        for attempt in answer["attempts"]:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(attempt["seen"]))
+            words = f"{attempt['status']} {attempt['reason']} {attempt['detail']}".rstrip()
+            out.print(f"    {when} {escape(attempt['address'])}: {escape(words)}")
+    out.print(f"  next: {answer['next']}")
 
 
 def verify_command(work: Work = Path(), as_json: Json = False) -> None:

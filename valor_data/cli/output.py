@@ -214,6 +214,7 @@ def print_report(report: StageReport, *, as_json: bool) -> None:
     if as_json:
         print_json(report.to_dict())
         return
+    from rich.markup import escape
     from rich.table import Table
 
     out = console()
@@ -226,7 +227,7 @@ def print_report(report: StageReport, *, as_json: bool) -> None:
     if report.outcomes:
         out.print(table)
     for notice in report.notices:
-        out.print(f"[cyan]note:[/] {notice}")
+        out.print(f"[cyan]note:[/] {escape(notice)}")
 
 
 def reason_text(reason: str) -> str:

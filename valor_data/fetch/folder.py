@@ -107,6 +107,10 @@ class FolderSource:
                     files[clip.clip_id] = (whole, True)
         return FolderLocation(files, self.remote)
 
+    def video_ids(self, wanted: set[str]) -> set[str]:
+        """Those of some videos of which there is a file, whole or of a clip."""
+        return {name for stem in self._files for name in _possible_ids(stem) & wanted}
+
     def strangers(self, video_ids: set[str]) -> list[str]:
         """Names of media files that belong to no video of the manifest, sorted."""
         return sorted(stem for stem in self._files if not video_ids & _possible_ids(stem))

@@ -57,6 +57,17 @@ class Ledger(ClipTables, FetchTables, PlanTables):
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._lock: int | None = None
+        try:
+            self._open(path, read_only)
+        except BaseException as error:
+            self._unlock()
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                raise ValorDataError(
+                    f"{path}: no ledger, or a damaged one ({error}): put a copy back, or move it away and begin anew"
+                ) from None
+            raise
+
+    def _open(self, path: Path, read_only: bool) -> None:
         if read_only:
             if not path.exists():
                 raise ValorDataError(f"no ledger at {path}: name the work folder with --work, or run `fetch` first")
@@ -83,6 +94,9 @@ class Ledger(ClipTables, FetchTables, PlanTables):
         if self._db.in_transaction:
             self._db.execute("COMMIT")
         self._db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

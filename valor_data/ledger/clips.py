@@ -70,13 +70,6 @@ class ClipTables(Tables):
         """Every clip of the manifest, in the manifest's order."""
         return self._clip_rows("WHERE manifest_row IS NOT NULL ORDER BY manifest_row")
 
-    def pending_fetch(self) -> list[ClipRow]:
-        """Clips of the manifest that have no final outcome of fetch, in the manifest's order."""
-        return self._clip_rows(
-            "LEFT JOIN outcomes o ON o.clip_id = clips.clip_id AND o.stage = 'fetch' "
-            "WHERE manifest_row IS NOT NULL AND (o.status IS NULL OR o.status = 'waiting') ORDER BY manifest_row"
-        )
-
     def pending_measure(self, version: int) -> list[tuple[ClipRow, MediaRow]]:
         """Clips whose media are there and that have no facts of this version, nor a refusal instead of facts."""
         query = (
@@ -177,6 +170,21 @@ class ClipTables(Tables):
         """What was measured on a clip's media, as JSON."""
         row = self._db.execute("SELECT facts FROM facts WHERE clip_id = ?", (clip_id,)).fetchone()
         return None if row is None else str(row[0])
+
+    def mean_media_bytes(self) -> int:
+        """Mean size of the media files that arrived; 0 while none has."""
+        row = self._db.execute("SELECT coalesce(avg(size_bytes), 0) FROM media").fetchone()
+        return int(row[0])
+
+    def export_rows(self) -> Iterator[tuple[Any, ...]]:
+        """Everything known of each clip, in one flat row, in the manifest's order."""
+        stages = ", ".join(f"{s}.status, {s}.reason, {s}.detail, {s}.attempts, {s}.seen" for s in STAGES)
+        joins = " ".join(f"LEFT JOIN outcomes {s} ON {s}.clip_id = c.clip_id AND {s}.stage = '{s}'" for s in STAGES)
+        yield from self._db.execute(
+            f"SELECT coalesce(c.key, c.identity), c.video_id, c.split, {stages}, m.path, m.offset_seconds, "
+            f"m.size_bytes, m.source, facts.facts FROM clips c {joins} LEFT JOIN media m ON m.clip_id = c.clip_id "
+            "LEFT JOIN facts ON facts.clip_id = c.clip_id WHERE c.manifest_row IS NOT NULL ORDER BY c.manifest_row"
+        )
 
     def counts(self) -> dict[tuple[str, str, str, str], int]:
         """Number of clips of the manifest by (split, stage, status, reason); stage `manifest` counts all."""

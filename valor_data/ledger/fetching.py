@@ -42,6 +42,13 @@ class FetchTables(Tables):
             "UPDATE outcomes SET not_before = ? WHERE clip_id = ? AND stage = ?", (not_before, clip_id, stage)
         )
 
+    def not_before(self, clip_id: int, stage: str) -> float:
+        """When a waiting clip may be tried again, seconds since 1970; 0: at once."""
+        row = self._db.execute(
+            "SELECT not_before FROM outcomes WHERE clip_id = ? AND stage = ?", (clip_id, stage)
+        ).fetchone()
+        return 0.0 if row is None else float(row[0])
+
     def due_fetch(self, now: float) -> list[ClipRow]:
         """Clips of the manifest that fetch should try now, in the manifest's order.
 

@@ -95,6 +95,7 @@ def next_step(status: RunStatus) -> str:
     """What to do next, in one sentence."""
     funnel, waiting = status.all, status.all.total(Status.WAITING)
     steps = (
+        (not funnel.num_clips, "run `valor-data fetch MANIFEST`: there are no clips here yet"),
         (funnel.not_tried("fetch"), "run `valor-data fetch` to go on with the clips that were not tried yet"),
         (funnel.not_tried("filter"), "run `valor-data filter` to measure what was fetched"),
         (funnel.not_tried("shard") and waiting,

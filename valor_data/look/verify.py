@@ -23,6 +23,9 @@ from valor_data.workdir import WorkDir
 
 CHUNK_BYTES = 1 << 20
 
+MEMBERS_SHOWN = 5
+"""Changed members of a shard that are named; of a damaged tar it could be all."""
+
 _SIDECAR_FIELDS = {"num_samples", "num_clips", "counts", "tar_sha256"}
 _INDEX_COLUMNS = ["key", "status", "reason", "members"]
 
@@ -243,12 +246,21 @@ def _index_problems(tar: Path, parquet: Path, name: str, keys: list[str], sideca
     counts = Counter(row["status"] if not row["reason"] else f"{row['status']}:{row['reason']}" for row in rows)
     if dict(counts) != sidecar["counts"] or len(rows) != sidecar["num_clips"]:
         problems.append(f"{parquet.name}: counts {dict(counts)}, {name}.json says {sidecar['counts']}")
+    return problems + _member_problems(tar, name, [member for row in kept for member in row["members"]])
+
+
+def _member_problems(tar: Path, name: str, members: list[dict[str, Any]]) -> list[str]:
+    """A line for each member whose bytes are not those of the index; for very many, the first and their number."""
+    changed = []
     with tar.open("rb") as stream:
-        for row in kept:
-            for member in row["members"]:
-                stream.seek(member["offset"])
-                if hashlib.sha256(stream.read(member["size"])).hexdigest() != member["sha256"]:
-                    problems.append(f"{name}/{member['name']}: its bytes are not those of {parquet.name}")
+        for member in members:
+            stream.seek(member["offset"])
+            if hashlib.sha256(stream.read(member["size"])).hexdigest() != member["sha256"]:
+                changed.append(member["name"])
+    shown = changed[:MEMBERS_SHOWN]
+    problems = [f"{name}/{member}: its bytes are not those of {name}.parquet" for member in shown]
+    if len(changed) > len(shown):
+        problems.append(f"{name}.tar: {len(changed) - len(shown)} more members are not those of {name}.parquet")
     return problems
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from valor_data.errors import REASONS, ValorDataError
+from valor_data.errors import REASONS, Status, ValorDataError
 from valor_data.ledger import STAGES, ClipRow, Ledger
+
+_KEY_TAIL = re.compile(r"_\d{8}_(?:\d{8}|open)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,8 @@ class Why:
     media: dict[str, Any] | None
     facts: dict[str, Any] | None
     shard: str | None
+    attempts: list[dict[str, Any]]
+    next: str
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, for `--json`."""
@@ -32,7 +39,27 @@ class Why:
             "media": self.media,
             "facts": self.facts,
             "shard": self.shard,
+            "attempts": self.attempts,
+            "next": self.next,
         }
+
+
+def rejected_rows(rejects: Path, text: str) -> list[dict[str, Any]]:
+    """Annotation rows that name a video or a clip and never entered the manifest.
+
+    Args:
+        rejects: `WORK/rejects.parquet`; nothing is found when it is not there.
+        text: a key or a video id.
+    """
+    if not rejects.exists():
+        return []
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    video_id = _KEY_TAIL.sub("", text)
+    table = pq.read_table(rejects)
+    rows: list[dict[str, Any]] = table.filter(pc.match_substring(table["raw"], video_id)).to_pylist()
+    return rows
 
 
 def explain(ledger: Ledger, text: str) -> list[Why]:
@@ -80,4 +107,25 @@ def _explain(ledger: Ledger, clip: ClipRow) -> Why:
         },
         facts=None if facts is None else json.loads(facts),
         shard=ledger.shard_of(clip.clip_id),
+        attempts=[asdict(attempt) for attempt in ledger.attempts_of(clip.clip_id)],
+        next=_what_next(clip, stages, ledger.not_before(clip.clip_id, "fetch")),
     )
+
+
+def _what_next(clip: ClipRow, stages: dict[str, dict[str, Any]], not_before: float) -> str:
+    """What happens to a clip next, and when."""
+    if clip.manifest_row is None:
+        return "nothing: it is no longer in the manifest"
+    for stage in STAGES:
+        told = stages.get(stage)
+        if told is None:
+            return f"`{stage}` has not come to it yet"
+        if told["status"] == Status.DROPPED.value:
+            return f"nothing: dropped for good; `fetch --retry {told['reason']}` would ask again" if (
+                stage == "fetch") else "nothing, while the media and the settings stay as they are"  # fmt: skip
+        if told["status"] == Status.WAITING.value:
+            if not_before > time.time():
+                when = time.strftime("%Y-%m-%d %H:%M", time.localtime(not_before))
+                return f"the first `{stage}` after {when} tries it again"
+            return f"the next `{stage}` tries it again"
+    return "nothing: it is in a shard"
