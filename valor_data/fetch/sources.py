@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from valor_data.errors import ConfigError
 from valor_data.fetch import Source
 from valor_data.fetch.folder import FolderSource
+
+
+def absolute_source(text: str, base: Path | None = None) -> str:
+    """The same source from any folder: a local folder's path is made absolute, everything else is left as it is.
+
+    Args:
+        text: what stands after `--source`.
+        base: the folder that a relative path starts from; None: the current folder.
+    """
+    if not text.strip() or text in ("youtube", "column") or "{" in text or "://" in text:
+        return text
+    return str(((base or Path()) / text).absolute())
 
 
 def open_source(text: str) -> Source:

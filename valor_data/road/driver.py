@@ -181,13 +181,21 @@ class Driver:
         Returns:
             The section with former choices in place of defaults.
         """
+        section = self.recall(stage, section, explicit, names)
+        self.note_settings(stage, section, names)
+        return section
+
+    def recall(self, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]) -> SectionT:
+        """The first half of `remember`: former choices in place of defaults, and nothing written yet."""
         before = json.loads(self.ledger.get_meta(f"settings.{stage}") or "{}")
         kept = {name: value for name, value in before.items() if name in names and name not in explicit}
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
-        section = dataclasses.replace(section, **kept)  # type: ignore[type-var]
+        return dataclasses.replace(section, **kept)  # type: ignore[type-var]
+
+    def note_settings(self, stage: str, section: object, names: Sequence[str]) -> None:
+        """The second half of `remember`, for settings that turned out to be good."""
         now = {name: getattr(section, name) for name in names}
         self.ledger.set_meta(f"settings.{stage}", json.dumps(now))
-        return section
 
     def executor(self, workers: int) -> Executor:
         """Local workers; 0 means one for each core."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from valor_data.config import FetchSection
@@ -14,7 +14,7 @@ from valor_data.execute import Executor, Lost
 from valor_data.fetch import ClipRequest, FetchedClip, Location, Obtained, Source, VideoResult, VideoUnit
 from valor_data.fetch.folder import FolderSource
 from valor_data.fetch.pace import is_address_reason
-from valor_data.fetch.sources import open_source
+from valor_data.fetch.sources import absolute_source, open_source
 from valor_data.fetch.video import check_result, fetch_video
 from valor_data.ledger import Attempt, ClipRow, Outcome
 from valor_data.manifest import Manifest
@@ -75,8 +75,10 @@ def run_fetch(
         ValorDataError: the run had to stop (no network, nearly nothing succeeds); what was done is kept.
     """
     report = StageReport("fetch")
-    section = driver.remember("fetch", section, explicit, REMEMBERED)
+    section = driver.recall("fetch", section, explicit, REMEMBERED)
+    section = replace(section, source=absolute_source(section.source))
     source = open_source(section.source)
+    driver.note_settings("fetch", section, REMEMBERED)
     listed = enter_manifest(driver, manifest, report)
     selection = selection or Selection()
     if selection.retry:

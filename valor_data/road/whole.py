@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from valor_data.config import Config, config_from_dict
+from valor_data.fetch.sources import absolute_source
 from valor_data.manifest import ManifestOptions, build_manifest, write_manifest
 from valor_data.road.driver import Driver, StageReport
 from valor_data.road.fetch import run_fetch
@@ -37,7 +39,10 @@ def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[St
     def explicit(stage: str) -> frozenset[str]:
         return frozenset(tree.get(stage, {}))
 
-    yield run_fetch(driver, config.fetch, manifest=manifest, explicit=explicit("fetch"))
+    fetch = config.fetch
+    if "source" in explicit("fetch"):
+        fetch = replace(fetch, source=absolute_source(fetch.source, base))
+    yield run_fetch(driver, fetch, manifest=manifest, explicit=explicit("fetch"))
     yield run_filter(driver, config.filter, modalities, explicit=explicit("filter"))
     yield run_shard(driver, config.shard, modalities, explicit=explicit("shard"))
 
