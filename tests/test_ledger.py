@@ -25,6 +25,7 @@ from valor_data.ledger import (
     SyncReport,
     content_hash,
 )
+from valor_data.ledger.schema import MIGRATIONS
 
 Row = tuple[int, str, str | None, str, str, bytes]
 KEPT = Outcome.kept()
@@ -82,6 +83,35 @@ def test_an_empty_database_is_migrated_once(path: Path) -> None:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert tables == {"meta", "addresses", "attempts", "clips", "outcomes", "media", "facts", "plan", "shards"}
+
+
+def test_an_old_ledger_keeps_what_it_holds(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        db.executescript(MIGRATIONS[1])
+        db.execute("INSERT INTO clips VALUES (7, 'a_00000000_00001000', 'a_00000000_00001000', 'a', 'train', 0, x'00')")
+        db.execute("INSERT INTO outcomes VALUES (7, 'fetch', 'waiting', 'network', 'reset', 3, 1700000000.0)")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    for _ in range(2):
+        with Ledger(path) as ledger:
+            assert [clip.clip_id for clip in ledger.find_all()] == [7]
+            outcome, attempts, seen = ledger.outcomes_of(7)["fetch"]
+            assert (outcome, attempts, seen) == (Outcome(Status.WAITING, "network", "reset"), 3, 1700000000.0)
+            assert [clip.clip_id for clip in ledger.due_fetch(time.time())] == [7]
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_file_that_is_no_ledger(path: Path, read_only: bool) -> None:
+    path.parent.mkdir()
+    path.write_text("no database " * 1000)
+    for _ in range(2):  # the second time it is not locked either
+        with pytest.raises(
+            ValorDataError, match=r"ledger\.sqlite: no ledger, or a damaged one \(file is not a database\)"
+        ):
+            Ledger(path, read_only=read_only)
 
 
 def test_one_writer_and_any_number_of_readers(path: Path) -> None:
