@@ -23,6 +23,7 @@ from yt_dlp.networking._urllib import UrllibRH
 from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError
 from valor_data.fetch import ClipRequest, Obtained
+from valor_data.fetch.javascript import find_runtime
 from valor_data.fetch.reasons import reason_of
 from valor_data.media.transcode import ffmpeg_path
 
@@ -43,14 +44,14 @@ class YouTubeLocation:
         self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection
     ) -> dict[int, Obtained | ClipError]:
         """One extraction and one download, shared by every clip of the video."""
-        with _downloader(into, settings) as downloader:
+        with _downloader(into, settings, _youtube_parameters()) as downloader:
             info = self._extract(downloader)
             _refuse_by_info(info, settings)
             return _obtained(clips, _download(downloader, info, into, settings), info)
 
     def probe(self, into: Path, settings: FetchSection) -> None:
         """One extraction, and nothing more."""
-        with _downloader(into, settings) as downloader:
+        with _downloader(into, settings, _youtube_parameters()) as downloader:
             self._extract(downloader)
 
     def _extract(self, downloader: Any) -> dict[str, Any]:
@@ -191,7 +192,7 @@ class _Quiet:
 
 
 @contextlib.contextmanager
-def _downloader(into: Path, settings: FetchSection) -> Any:
+def _downloader(into: Path, settings: FetchSection, more: Mapping[str, Any] | None = None) -> Any:
     parameters: dict[str, Any] = {
         "quiet": True,
         "no_warnings": True,
@@ -226,7 +227,7 @@ def _downloader(into: Path, settings: FetchSection) -> Any:
         parameters["cookiefile"] = str(shutil.copy(settings.cookies, into / "cookies.txt"))
     if settings.player_clients:
         parameters["extractor_args"] = {"youtube": {"player_client": list(settings.player_clients)}}
-    parameters |= user_parameters(settings)
+    parameters |= dict(more or {}) | user_parameters(settings)
     downloader = yt_dlp.YoutubeDL(parameters, auto_init=False)
     try:
         yield downloader
@@ -234,6 +235,12 @@ def _downloader(into: Path, settings: FetchSection) -> Any:
         # Not yt-dlp's own close: it would write the cookie file of a folder that is going away.
         with contextlib.suppress(OSError):
             downloader.close()
+
+
+def _youtube_parameters() -> dict[str, Any]:
+    """What only YouTube needs: the runtime that solves its challenges, wherever pip put it."""
+    runtime = find_runtime()
+    return {} if runtime is None else {"js_runtimes": {runtime[0]: {"path": runtime[1]}}}
 
 
 _OURS = frozenset({"outtmpl", "paths", "quiet", "logger", "noprogress", "cookiefile", "ignoreerrors"})

@@ -25,9 +25,6 @@ MIN_FREE_BYTES = 10_000_000_000
 MIN_FREE_INODES = 100_000
 MIN_FREE_MEMORY_BYTES = 2_000_000_000
 MIN_OPEN_FILES = 1024
-MIN_DENO = (2, 3)
-MIN_NODE = (22, 0)
-"""The JavaScript runtimes that today's yt-dlp accepts."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.s3fs", "9p", "afs"]
@@ -102,19 +99,16 @@ def _ffmpeg() -> Check:
 
 
 def _javascript() -> Check:
+    from valor_data.fetch.javascript import LEAST_VERSIONS, find_runtime
+
+    found = find_runtime()
+    if found is not None:
+        return Check("JavaScript runtime", "ok", f"{found[0]} {found[2]}, {found[1]}")
+    wanted = " or ".join(f"{name} {major}.{minor}" for name, (major, minor) in LEAST_VERSIONS.items())
     mend = "pip install 'yt-dlp[default,deno]'"
-    for name, least in (("deno", MIN_DENO), ("node", MIN_NODE)):
-        path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-        if path is None:
-            continue
-        try:
-            version = re.search(r"(\d+)\.(\d+)", _run([path, "--version"]))
-        except (OSError, subprocess.SubprocessError):
-            continue
-        if version is not None and (int(version[1]), int(version[2])) >= least:
-            return Check("JavaScript runtime", "ok", f"{name} {version[0]}, {path}")
-    wanted = f"deno {MIN_DENO[0]}.{MIN_DENO[1]} or node {MIN_NODE[0]} or later"
-    return Check("JavaScript runtime", "bad", f"none that yt-dlp can use for YouTube; wanted is {wanted}", mend)
+    return Check(
+        "JavaScript runtime", "bad", f"none that yt-dlp can use for YouTube; wanted is {wanted} or later", mend
+    )
 
 
 def _yt_dlp(today: date) -> Check:
