@@ -207,7 +207,10 @@ def test_find_by_key_open_key_and_video(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.sync([row(0, "-a", is_open=True), row(1, "-a"), row(2, "_b")])
         assert [c.key for c in ledger.find_clips("-a")] == [None, "-a_00000000_00001000"]
-        ledger.set_key(1, "-a_00000000_00007500")
+        assert not ledger.set_key(1, "-a_00000000_00001000"), "that is another clip"
+        assert ledger.find_clips("-a")[0].key is None
+        for _ in range(2):
+            assert ledger.set_key(1, "-a_00000000_00007500")
         assert [c.clip_id for c in ledger.find_clips("-a_00000000_00007500")] == [1]
         assert [c.clip_id for c in ledger.find_clips("-a_00000000_open")] == [1]
         assert ledger.find_clips("-A") == []

@@ -142,6 +142,12 @@ REASONS: dict[str, Reason] = {
             "the file's length does not fit what its name says it is",
             "name clips <id>_<start>_<end>, whole videos <id>",
         ),
+        Reason(
+            "duplicate",
+            _F,
+            "the manifest lists this span of the video already",
+            "nothing, or take one of the two rows out of the annotations",
+        ),
         Reason("removed", _F, "taken out of the data set on request or no longer in the manifest", "nothing"),
         # fetch: for now
         Reason("missing", _W, "no file of that name in the folder source", "add the file and run fetch again"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 from cli.commands import Answer, call
+from small_media import make_video
 
 from valor_data.demo import MediaServer, World
+from valor_data.media.probe import probe
 
 
 def outcomes(tree: dict[str, object]) -> dict[str, int]:
@@ -147,6 +150,25 @@ def test_a_source_that_was_refused_is_not_remembered(manifest: Path, world: Worl
     call("fetch", manifest, "--source", world.media, "--work", tmp_path / "w", "--limit", 2)
     call("fetch", "--source", "/no/such/folder", "--work", tmp_path / "w", code=2)
     call("fetch", "--work", tmp_path / "w", "--limit", 2)
+
+
+def test_a_relative_source_in_the_work_folders_file(manifest: Path, world: World, tmp_path: Path) -> None:
+    (tmp_path / "valor.toml").write_text('[fetch]\nsource = "videos"\n')
+    shutil.copytree(world.media, tmp_path / "videos")
+    assert outcomes(call("fetch", manifest, "--work", tmp_path, "--limit", 2, "--json").json)
+
+
+def test_a_whole_video_that_is_listed_as_a_clip_too(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "videos" / "abc.mp4")
+    end = math.floor((probe(video).duration_seconds or 0) * 1000) / 1000
+    rows = [{"id": "abc", "text": "A bell."}, {"id": "abc", "start": 0, "end": end, "text": "A bus."}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    call("manifest", tmp_path / "train.jsonl", "-o", tmp_path / "m.parquet")
+    at = ("--work", tmp_path / "w")
+    for copied in ("--in-place", "--copy"):
+        fetched = call("fetch", tmp_path / "m.parquet", "--source", tmp_path / "videos", copied, *at, "--json").json
+        assert outcomes(fetched) == {"kept": 1, "dropped:duplicate": 1}
+        shutil.rmtree(tmp_path / "w")
 
 
 # -- errors

@@ -193,6 +193,15 @@ def test_a_whole_video_gets_its_end_and_its_key(work: WorkDir, short: Path) -> N
     assert media_of(found).path == str(work.media_file(found.key, "mp4").relative_to(work.root))
 
 
+def test_a_whole_video_that_is_a_clip_of_the_manifest(work: WorkDir, short: Path) -> None:
+    duration = probe(short).duration_seconds
+    assert duration is not None
+    whole, listed = request(0.0, None, 1), request(0.0, math.floor(duration * 1000) / 1000, 2)
+    found = fetch(work, Downloads(short), whole, listed)
+    assert refusal_of(found[1]) == ("duplicate", f"{listed.identity} is another clip of the manifest")
+    assert found[2].key == listed.identity and media_of(found[2])
+
+
 def test_a_video_from_a_second_on(work: WorkDir, long: Path) -> None:
     found = fetch(work, Downloads(long), request(5.0, None))[1]
     assert found.key is not None

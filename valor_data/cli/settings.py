@@ -33,12 +33,17 @@ def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalitie
     Raises:
         ConfigError: every problem at once.
     """
+    from valor_data.fetch.sources import absolute_source
+
     tree = read_toml(work.config) if work.config.exists() else {}
     if modalities is not None:
         tree = {**tree, "modalities": modalities}
     config = config_from_dict(tree, where=work.config.name if work.config.exists() else "options")
     given = {name: value for name, value in options.items() if value is not None}
-    section = override(getattr(config, stage), given)
+    section = getattr(config, stage)
+    if "source" in tree.get(stage, {}):  # like every name in the file, it starts from the file's folder
+        section = override(section, {"source": absolute_source(section.source, work.root)})
+    section = override(section, given)
     explicit = frozenset(given) | frozenset(tree.get(stage, {}))
     return StageSettings(section, explicit, config.modalities if "modalities" in tree else None, config)
 

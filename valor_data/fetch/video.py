@@ -143,6 +143,8 @@ def _prepare_clip(unit: VideoUnit, clip: ClipRequest, item: Obtained, found: Pro
         key = make_key(unit.video_id, clip.start, end)
     except ManifestError as error:
         raise ClipError("too_long", str(error)) from None
+    if clip.end is None and key in {other.identity for other in unit.clips}:
+        raise ClipError("duplicate", f"{key} is another clip of the manifest")
     origin = {**item.origin, "container": found.container}
     if item.in_place:
         return _Ready(clip.clip_id, key, None, item.path, item.offset_seconds, item.path.stat().st_size, origin)

@@ -54,9 +54,13 @@ class ClipTables(Tables):
         self.commit()
         return SyncReport(new=new, same=same, changed=changed, left_out=len(left_out))
 
-    def set_key(self, clip_id: int, key: str) -> None:
-        """Gives a clip its key, once the end of its video is known."""
+    def set_key(self, clip_id: int, key: str) -> bool:
+        """Gives a clip its key, once the end of its video is known; False when another clip has it."""
+        owners = self._db.execute("SELECT clip_id FROM clips WHERE key = ?", (key,)).fetchall()
+        if owners:
+            return bool(owners[0][0] == clip_id)
         self._db.execute("UPDATE clips SET key = ? WHERE clip_id = ?", (key, clip_id))
+        return True
 
     def num_clips(self) -> int:
         """How many clips of the manifest the ledger holds."""

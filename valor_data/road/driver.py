@@ -161,13 +161,18 @@ class Driver:
 
     def record_fetched(
         self, clip_id: int, outcome: Outcome, key: str | None, media: MediaRow | None, *, counts: bool = True
-    ) -> None:
-        """Writes what fetch made of a clip: its media first, then the outcome."""
-        if key is not None:
-            self.ledger.set_key(clip_id, key)
+    ) -> Outcome:
+        """Writes what fetch made of a clip: its media first, then the outcome.
+
+        Returns:
+            The outcome written: a whole video may turn out to be another clip of the manifest.
+        """
+        if key is not None and not self.ledger.set_key(clip_id, key):
+            outcome, media = Outcome.refused("duplicate", f"{key} is another clip of the manifest"), None
         if media is not None:
             self.ledger.record_media(clip_id, media)
         self.ledger.record(clip_id, "fetch", outcome, counts=counts)
+        return outcome
 
     def remember(self, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]) -> SectionT:
         """Settings once chosen for a work folder stay chosen until others are given.

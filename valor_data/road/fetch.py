@@ -190,7 +190,7 @@ class _FetchRun:
     def _record(self, unit: VideoUnit, clip: FetchedClip, now: float) -> None:
         outcome, not_before = self._believe(unit, clip, now)
         blameless = is_address_reason(outcome.reason)
-        self.driver.record_fetched(clip.clip_id, outcome, clip.key, clip.media, counts=not blameless)
+        outcome = self.driver.record_fetched(clip.clip_id, outcome, clip.key, clip.media, counts=not blameless)
         if not_before:
             self.driver.ledger.postpone(clip.clip_id, "fetch", not_before)
         self.report.count(outcome)
