@@ -62,6 +62,7 @@ class FetchSection:
     copy: bool = setting(False, "copy the files of a folder source instead of using them in place")
     max_short_side_px: int = setting(360, "largest short side of the picture to ask for", minimum=1)
     pieces: str = setting("auto", "what of a video to download", choices=("auto", "whole", "section", "ranges"))
+    whole_below_bytes: int = setting(8_000_000, "pieces = auto: videos up to this size come whole", minimum=0)
     max_video_seconds: float = setting(14400.0, "longest video to take", minimum=1)
     max_video_bytes: int = setting(4_000_000_000, "largest file to take", minimum=1)
     video_deadline_seconds: float = setting(1800.0, "time for all clips of one video", minimum=1)

@@ -36,6 +36,7 @@ class Obtained:
         whole_video: whether the file is the whole video, by its name or its source.
         in_place: whether the file belongs to somebody else and must stay where it is.
         origin: what is known of where it came from, JSON-able.
+        is_piece: whether it is a part of the video that was downloaded for its clips, longer than they are.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Obtained:
     whole_video: bool
     in_place: bool
     origin: Mapping[str, Any] = field(default_factory=dict)
+    is_piece: bool = False
 
 
 class Location(Protocol):

@@ -169,7 +169,7 @@ def _end_of(clip: ClipRequest, item: Obtained, found: Probe, settings: FetchSect
         if end <= clip.start:
             raise ClipError("short", f"the video lasts {duration:.2f} s, the clip begins at {clip.start:.2f} s")
         return end
-    if duration is None:
+    if duration is None or item.is_piece:
         return clip.end
     if item.whole_video and duration <= clip.start:
         hint = ""

@@ -24,6 +24,7 @@ from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError
 from valor_data.fetch import ClipRequest, Obtained
 from valor_data.fetch.javascript import find_runtime
+from valor_data.fetch.pieces import Download, obtain_pieces
 from valor_data.fetch.reasons import reason_of
 from valor_data.media.transcode import ffmpeg_path
 
@@ -47,7 +48,11 @@ class YouTubeLocation:
         with _downloader(into, settings, _youtube_parameters()) as downloader:
             info = self._extract(downloader)
             _refuse_by_info(info, settings)
-            return _obtained(clips, _download(downloader, info, into, settings), info)
+
+            def whole() -> Path:
+                return _download(downloader, info, into, settings)
+
+            return obtain_pieces(Download(downloader, info, clips, into, settings, whole, _origin(info)))
 
     def probe(self, into: Path, settings: FetchSection) -> None:
         """One extraction, and nothing more."""
@@ -314,7 +319,10 @@ def _download(downloader: Any, info: dict[str, Any], into: Path, settings: Fetch
 
 
 def _obtained(clips: Sequence[ClipRequest], path: Path, info: Mapping[str, Any]) -> dict[int, Obtained | ClipError]:
-    origin = {name: info[name] for name in _ORIGIN_FIELDS if info.get(name) is not None and name != "id"}
-    origin["yt_dlp"] = yt_dlp.version.__version__
-    item = Obtained(path=path, offset_seconds=0.0, whole_video=True, in_place=False, origin=origin)
+    item = Obtained(path=path, offset_seconds=0.0, whole_video=True, in_place=False, origin=_origin(info))
     return {clip.clip_id: item for clip in clips}
+
+
+def _origin(info: Mapping[str, Any]) -> dict[str, Any]:
+    origin = {name: info[name] for name in _ORIGIN_FIELDS if info.get(name) is not None and name != "id"}
+    return {**origin, "yt_dlp": yt_dlp.version.__version__}
