@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,10 @@ from valor_data.media.frames import (
     quarter_turns,
 )
 from valor_data.media.mel import MelSettings, clip_mel
-from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, open_media
-from valor_data.media.pictures import decode_pictures
-from valor_data.media.sound import decode_sound
-from valor_data.media.span import SpanPackets, read_span
-from valor_data.media.timeline import read_timeline
+from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, has_decoder, open_media
+from valor_data.media.passage import Passage, PicturePool, asked_for
+from valor_data.media.sound import Sound
+from valor_data.media.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,21 @@ class ClipFeatures:
     audio_spans: tuple[tuple[float, float], ...]
     width_px: int
     height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSettings:
+    """What a sample stores of a clip.
+
+    Attributes:
+        modalities: `av`, `v` (no spectrogram) or `a` (no pictures).
+        frames: number, size and quality of the pictures.
+        mel: the spectrogram's settings; VALOR's by default.
+    """
+
+    modalities: str = "av"
+    frames: FrameSettings = field(default_factory=FrameSettings)
+    mel: MelSettings = field(default_factory=MelSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +101,59 @@ def extract_clip(
         ClipError: `no_video` or `no_audio` (the stream asked for is not there), `undecodable` (nothing of
             it decodes in the span), `too_large`, and what `open_media` raises.
     """
-    frame_settings, mel_settings = frame_settings or FrameSettings(), mel_settings or MelSettings.valor()
     with open_media(path, limits) as container:
-        source = _streams_asked_for(choose_streams(container), modalities)
-        span = (start - offset_seconds, end - offset_seconds)
-        packets = read_span(source, *span, limits)
-        if packets.encrypted:
+        source = choose_streams(container)
+        require_streams(source, modalities)
+        passage = Passage.read(asked_for(source, modalities), start - offset_seconds, end - offset_seconds, limits)
+        if passage.packets.encrypted:
             raise ClipError("undecodable", "encrypted")
-        mel, spans = np.zeros((0, mel_settings.num_mel_bins), np.float16), []
-        if source.audio is not None:
-            sound = decode_sound(source, packets.audio, *span, limits)
-            if not sound.spans:
-                raise ClipError("undecodable", f"no sound in the span; {sound.num_errors} errors")
-            mel, spans = clip_mel(sound, end - start, mel_settings), sound.spans_seconds()
-        pictures = _pictures(source, packets, span, frame_settings, limits) if source.video else _Pictures()
+        sound = passage.decode_sound() if passage.source.audio is not None else None
+        pool = PicturePool(passage, passage.timeline) if passage.timeline is not None else None
+        settings = FeatureSettings(modalities, frame_settings or FrameSettings(), mel_settings or MelSettings.valor())
+        return make_features(passage, sound, pool, end - start, settings)
+
+
+def require_streams(source: Source, modalities: str) -> None:
+    """Refuses a file that lacks a stream the modalities ask for, or a decoder for one.
+
+    Raises:
+        ClipError: `no_video`, `no_audio`, `undecodable`.
+    """
+    if "v" in modalities and source.video is None:
+        raise ClipError("no_video", "no picture track")
+    if "a" in modalities and source.audio is None:
+        raise ClipError("no_audio", "no sound track")
+    wanted = asked_for(source, modalities)
+    if any(stream is not None and not has_decoder(stream) for stream in (wanted.video, wanted.audio)):
+        raise ClipError("undecodable", "no decoder for a codec of this file")
+
+
+def make_features(
+    passage: Passage,
+    sound: Sound | None,
+    pool: PicturePool | None,
+    duration_seconds: float,
+    settings: FeatureSettings,
+) -> ClipFeatures:
+    """Makes a sample's features of a clip that was read, and whose sound was decoded.
+
+    Args:
+        passage: the clip; its source's streams are those asked for.
+        sound: its sound; None where no sound is asked for.
+        pool: its pictures; None where there are none.
+        duration_seconds: the clip's length.
+        settings: what is stored.
+
+    Raises:
+        ClipError: `undecodable`, `too_large`.
+    """
+    if sound is None:
+        mel, spans = np.zeros((0, settings.mel.num_mel_bins), np.float16), []
+    elif not sound.spans:
+        raise ClipError("undecodable", f"no sound in the span; {sound.num_errors} errors")
+    else:
+        mel, spans = clip_mel(sound, duration_seconds, settings.mel), sound.spans_seconds()
+    pictures = _Pictures() if passage.source.video is None else _pictures(passage, pool, settings.frames)
     return ClipFeatures(
         jpegs=pictures.jpegs,
         frame_moments=pictures.moments,
@@ -113,33 +166,13 @@ def extract_clip(
     )
 
 
-def _streams_asked_for(source: Source, modalities: str) -> Source:
-    if "v" in modalities and source.video is None:
-        raise ClipError("no_video", "no picture track")
-    if "a" in modalities and source.audio is None:
-        raise ClipError("no_audio", "no sound track")
-    source = replace(
-        source,
-        video=source.video if "v" in modalities else None,
-        audio=source.audio if "a" in modalities else None,
-    )
-    for stream in (source.video, source.audio):
-        if stream is not None and stream.codec_context is None:
-            raise ClipError("undecodable", "no decoder for a codec of this file")
-    return source
-
-
-def _pictures(
-    source: Source, packets: SpanPackets, span: tuple[float, float], settings: FrameSettings, limits: Limits
-) -> _Pictures:
-    begin, after = span
-    timeline = read_timeline(source, packets.video, packets.video_after)
-    if timeline is None or source.video is None:
+def _pictures(passage: Passage, pool: PicturePool | None, settings: FrameSettings) -> _Pictures:
+    begin, video, timeline = passage.begin, passage.source.video, passage.timeline
+    if pool is None or timeline is None or video is None:
         raise ClipError("undecodable", "no picture in the span")
-    moments = frame_moments(after - begin, settings.count)
-    wanted = [begin + moment for moment in moments]
-    decoded = decode_pictures(source, timeline, span, wanted, limits)
-    maker, aspect = JpegMaker(settings), pixel_aspect(source.video.sample_aspect_ratio)
+    moments = frame_moments(passage.after - begin, settings.count)
+    decoded = pool.at(shown_moments(passage, timeline, settings))
+    maker, aspect = JpegMaker(settings), pixel_aspect(video.sample_aspect_ratio)
     jpegs: list[bytes] = []
     times: list[float] = []
     made: dict[int, bytes] = {}
@@ -154,5 +187,20 @@ def _pictures(
     size = (0, 0)
     if first is not None:
         size = display_size(first.frame.width, first.frame.height, aspect, quarter_turns(first.frame.rotation))
-    clamped = timeline.num_clamped(wanted)
+    clamped = timeline.num_clamped(begin + moment for moment in moments)
     return _Pictures(tuple(jpegs), moments, tuple(times), clamped, *size)
+
+
+def shown_moments(passage: Passage, timeline: Timeline, settings: FrameSettings) -> list[float]:
+    """The moments, media seconds, whose pictures stand for the clip's frame moments.
+
+    They are the frame moments themselves, or with `frame_snap="key"` the times of the key pictures of the
+    clip that are nearest to each (of two equally near the earlier). A clip without a key picture of its
+    own keeps its moments: the nearest one would show what is not in the clip.
+    """
+    begin, after = passage.span
+    moments = [begin + moment for moment in frame_moments(after - begin, settings.count)]
+    if settings.frame_snap != "key":
+        return moments
+    keys = sorted(timeline.times[k] for k in timeline.keys if begin <= timeline.times[k] < after)
+    return [min(keys, key=lambda t: abs(t - moment)) for moment in moments] if keys else moments

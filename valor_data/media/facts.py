@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Raised whenever the same file would measure differently: facts of another version are measured again."""
 
 

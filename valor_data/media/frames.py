@@ -34,11 +34,14 @@ class FrameSettings:
         count: pictures a clip.
         short_side_px: the shorter side is reduced to this, never enlarged.
         jpeg_quality: 1 to 100.
+        frame_snap: `exact` shows what is on screen at each moment; `key` the nearest key picture of the
+            clip, which costs less to decode.
     """
 
     count: int = 10
     short_side_px: int = 256
     jpeg_quality: int = 90
+    frame_snap: str = "exact"
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON types, for a sample and a shard."""

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from valor_data.media.facts import Facts
 from valor_data.media.frames import FrameSettings, display_size, frame_moments, pixel_aspect, quarter_turns
 from valor_data.media.levels import measure_levels
-from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, open_media
-from valor_data.media.pictures import Picture, check_cost, decode_pictures
-from valor_data.media.sound import decode_sound
-from valor_data.media.span import SpanPackets, read_span
-from valor_data.media.timeline import Timeline, read_timeline
+from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, has_decoder, open_media
+from valor_data.media.passage import Passage, PicturePool, asked_for
+from valor_data.media.pictures import Picture, check_cost
+from valor_data.media.sound import Sound
+from valor_data.media.timeline import Timeline
 
 STILL_CHANGE = 1.0
 """Sampled pictures that differ less than this (mean absolute luma, 0 to 255) make a still picture."""
@@ -63,36 +63,23 @@ def measure_clip(
     """
     with open_media(path, limits) as container:
         source = choose_streams(container)
-        facts = _header_facts(source)
-        source = _asked_for(source, modalities)
+        facts = header_facts(source)
+        source = asked_for(source, modalities)
         if source.video is None and source.audio is None:
             return facts
-        begin, after = start - offset_seconds, end - offset_seconds
-        packets = read_span(source, begin, after, limits)
-        facts = replace(facts, num_decode_errors=packets.num_errors, encrypted=packets.encrypted)
-        timeline = read_timeline(source, packets.video, packets.video_after) if source.video else None
-        if timeline is not None:
-            facts = replace(facts, video_coverage=round(timeline.coverage(begin, after), 6))
-        if packets.encrypted:
-            return replace(facts, decodable=False, decode_detail="encrypted")
-        if source.audio is not None:
-            facts = _sound_facts(facts, source, packets, (begin, after), limits)
+        passage = Passage.read(source, start - offset_seconds, end - offset_seconds, limits)
+        facts = packet_facts(facts, passage)
+        if facts.encrypted:
+            return facts
+        facts, _ = sound_facts(facts, passage)
         if sound_decides and _surely_refused(facts):
             return facts
-        if source.video is not None:
-            facts = _picture_facts(facts, source, timeline, (begin, after), limits)
-        return facts
+        pool = PicturePool(passage, passage.timeline) if passage.timeline is not None else None
+        return picture_facts(facts, passage, pool)
 
 
-def _asked_for(source: Source, modalities: str) -> Source:
-    return replace(
-        source,
-        video=source.video if "v" in modalities else None,
-        audio=source.audio if "a" in modalities else None,
-    )
-
-
-def _header_facts(source: Source) -> Facts:
+def header_facts(source: Source) -> Facts:
+    """What the file's header says, read from a source with all its streams."""
     video, audio = source.video, source.audio
     duration = source.container.duration
     facts = Facts(
@@ -119,12 +106,31 @@ def _header_facts(source: Source) -> Facts:
     return facts
 
 
-def _sound_facts(
-    facts: Facts, source: Source, packets: SpanPackets, span: tuple[float, float], limits: Limits
-) -> Facts:
-    if source.audio is None or source.audio.codec_context is None:
-        return replace(facts, decodable=False, decode_detail="no decoder for the sound")
-    sound = decode_sound(source, packets.audio, *span, limits)
+def packet_facts(facts: Facts, passage: Passage) -> Facts:
+    """Adds what a clip's packets tell before anything is decoded."""
+    facts = replace(facts, num_decode_errors=passage.packets.num_errors, encrypted=passage.packets.encrypted)
+    if passage.timeline is not None:
+        facts = replace(facts, video_coverage=round(passage.timeline.coverage(*passage.span), 6))
+    if facts.encrypted:
+        return replace(facts, decodable=False, decode_detail="encrypted")
+    return facts
+
+
+def sound_facts(facts: Facts, passage: Passage) -> tuple[Facts, Sound | None]:
+    """Decodes the sound, where it is asked for and there, and adds its facts.
+
+    Returns:
+        The facts, and the sound for whoever needs it next.
+
+    Raises:
+        ClipError: `too_large`.
+    """
+    audio = passage.source.audio
+    if audio is None:
+        return facts, None
+    if not has_decoder(audio):
+        return replace(facts, decodable=False, decode_detail="no decoder for the sound"), None
+    sound = passage.decode_sound()
     levels = measure_levels(sound)
     facts = replace(
         facts,
@@ -137,10 +143,10 @@ def _sound_facts(
         clipping_share=round(levels.clipping_share, 9),
     )
     if sound.num_frames:
-        return replace(facts, sample_rate_hz=sound.rate_hz, num_channels=sound.samples.shape[0])
-    if sound.num_packets:
-        return replace(facts, decodable=False, decode_detail="no packet of the sound decodes")
-    return facts
+        facts = replace(facts, sample_rate_hz=sound.rate_hz, num_channels=sound.samples.shape[0])
+    elif sound.num_packets:
+        facts = replace(facts, decodable=False, decode_detail="no packet of the sound decodes")
+    return facts, sound
 
 
 def _surely_refused(facts: Facts) -> bool:
@@ -148,20 +154,30 @@ def _surely_refused(facts: Facts) -> bool:
     return not facts.has_audio or facts.rms_dbfs < rms_dbfs or facts.peak_dbfs < peak_dbfs
 
 
-def _picture_facts(
-    facts: Facts, source: Source, timeline: Timeline | None, span: tuple[float, float], limits: Limits
-) -> Facts:
-    if source.video is None or source.video.codec_context is None:
-        return replace(facts, decodable=False, decode_detail="no decoder for the picture")
-    if timeline is None:
+def picture_facts(facts: Facts, passage: Passage, pool: PicturePool | None) -> Facts:
+    """Decodes a few pictures, where they are asked for and there, and adds their facts.
+
+    Args:
+        facts: what is known so far.
+        passage: the clip.
+        pool: its pictures; None where it has none.
+
+    Raises:
+        ClipError: `too_large`.
+    """
+    source, timeline = passage.source, passage.timeline
+    if source.video is None:
         return facts
-    begin, after = span
-    check_cost(source, timeline, [begin + m for m in frame_moments(after - begin, FrameSettings().count)], limits)
-    decoded = decode_pictures(source, timeline, span, _cheap_moments(timeline, begin, after), limits)
+    if not has_decoder(source.video):
+        return replace(facts, decodable=False, decode_detail="no decoder for the picture")
+    if timeline is None or pool is None:
+        return facts
+    check_cost(source, timeline, _default_moments(passage), passage.limits)
+    decoded = pool.at(cheap_moments(passage, timeline))
     whole = [p for p in decoded.pictures if p is not None]
     errors, change = decoded.num_errors, _largest_change(whole)
     if whole and change < STILL_CHANGE:
-        spread = decode_pictures(source, timeline, span, [begin + m for m in frame_moments(after - begin, 3)], limits)
+        spread = pool.at(_default_moments(passage)[1::3])
         whole += [p for p in spread.pictures if p is not None]
         errors, change = errors + spread.num_errors, _largest_change(whole)
     facts = replace(facts, num_decode_errors=facts.num_decode_errors + errors, num_pictures_decoded=len(whole))
@@ -181,14 +197,20 @@ def _picture_facts(
     )
 
 
-def _cheap_moments(timeline: Timeline, begin: float, after: float) -> list[float]:
+def cheap_moments(passage: Passage, timeline: Timeline) -> list[float]:
     """Three moments whose pictures cost little to decode: at key pictures, or shortly after one."""
+    begin, after = passage.span
     keys = sorted(timeline.times[k] for k in timeline.keys if begin <= timeline.times[k] < after)
     if len(keys) >= 3:
         return [keys[0], keys[len(keys) // 2], keys[-1]]
     anchor = keys or [begin]
     extra = (anchor[0] + step * _CHEAP_STEP_SECONDS for step in (1, 2))
     return [*anchor, *(moment for moment in extra if moment < after)]
+
+
+def _default_moments(passage: Passage) -> list[float]:
+    """The moments of a sample with default settings: what was decoded for it need not be decoded again."""
+    return [passage.begin + m for m in frame_moments(passage.after - passage.begin, FrameSettings().count)]
 
 
 def _largest_change(pictures: Sequence[Picture]) -> float:

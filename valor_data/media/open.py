@@ -142,6 +142,11 @@ def choose_streams(container: InputContainer) -> Source:
     )
 
 
+def has_decoder(stream: VideoStream | AudioStream) -> bool:
+    """False for a stream whose codec the library knows no decoder for."""
+    return stream.codec_context is not None
+
+
 def is_attached_picture(stream: VideoStream) -> bool:
     """True for a cover or thumbnail, which is stored as a picture stream of one frame."""
     return bool(stream.disposition & type(stream.disposition).attached_pic)

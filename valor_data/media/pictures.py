@@ -89,6 +89,31 @@ def decode_pictures(
     return Decoded(pictures, decoder.num_errors, decoder.num_frames)
 
 
+def decode_planned(
+    source: Source, timeline: Timeline, targets: Sequence[int], limits: Limits
+) -> dict[int, Picture] | None:
+    """Decodes the pictures at some positions of a timeline, or says that all is not well.
+
+    Args:
+        source: the open file.
+        timeline: its clip's packets; they have presentation times, each another.
+        targets: positions in `timeline.packets`, ascending.
+        limits: pictures and pixels decoded.
+
+    Returns:
+        The picture at each position; None where anything at all failed on the way to them.
+
+    Raises:
+        ClipError: `too_large`, before anything is decoded.
+    """
+    decoder = _Decoder(source, limits)
+    found = decoder.run_planned(timeline, targets)
+    pictures = {t: found[timeline.packets[t].pts] for t in targets if timeline.packets[t].pts in found}
+    if decoder.keys_lie or decoder.num_errors or len(pictures) < len(targets):
+        return None
+    return pictures
+
+
 def decode_all(source: Source, packets: SpanPackets, span: tuple[float, float], limits: Limits) -> Iterator[Picture]:
     """Decodes every packet of a clip and gives every whole picture, in the order shown.
 
