@@ -111,6 +111,11 @@ class Reason:
         """`dropped` for a final reason, `waiting` for every other class."""
         return Status.DROPPED if self.reason_class is ReasonClass.FINAL else Status.WAITING
 
+    @property
+    def blames_clip(self) -> bool:
+        """Whether it was an attempt of the clip's: not the network address, this machine or the set-up failed."""
+        return self.reason_class in (ReasonClass.FINAL, ReasonClass.WAITING)
+
 
 _F, _W = ReasonClass.FINAL, ReasonClass.WAITING
 _A, _H, _C = ReasonClass.ADDRESS, ReasonClass.HOST, ReasonClass.CONFIGURATION

@@ -35,7 +35,8 @@ class Fault:
 
     Attributes:
         status: answer with this status and a short page, or with `body`.
-        headers: sent beside the usual ones, for instance `{"Retry-After": "30"}`.
+        headers: sent beside the usual ones, for instance `{"Retry-After": "30"}`; a `Content-Length` takes the
+            true one's place.
         body: sent instead of the file; ranges are not honoured.
         content_type: sent instead of the file's own.
         cut_after_bytes: the connection breaks off after so many bytes of the body.
@@ -244,7 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.media._record(Request(self.command, path, video_id, asked, status))
         self.send_response(status)
         self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(num_bytes))
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(num_bytes))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

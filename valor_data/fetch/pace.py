@@ -146,11 +146,19 @@ class AddressPace:
         refill = missing * HOUR_SECONDS / self.state.requests_per_hour if missing else 0.0
         return max(0.0, self._not_before - now, refill)
 
-    def answered(self, now: float) -> None:
-        """The site answered as it should: with the video, or with something about the video."""
-        self.state.last_success = now
+    def answered(self, now: float, *, came: bool = True, is_probe: bool = True) -> None:
+        """The site answered as it should: with the video, or with something about the video.
+
+        Args:
+            now: the time.
+            came: whether it was the video. Only that shows that the address is well: a wall may say "gone", too.
+            is_probe: whether this is the answer to what `turn` called a probe. One that was under way when the
+                breaker opened closes nothing.
+        """
+        if came:
+            self.state.last_success = now
         self._recent.append(False)
-        if self.state.breaker is BreakerState.HALF_OPEN:
+        if is_probe and self.state.breaker is BreakerState.HALF_OPEN:
             self._probing = False
             self.state.breaker = BreakerState.CLOSED
             self.state.num_openings = 0
@@ -172,7 +180,7 @@ class AddressPace:
             self._open(now, reason, retry_after_seconds)
 
     def probe_failed(self, now: float) -> None:
-        """The probe told nothing (the connection failed): the address stays shut for as long again."""
+        """The probe told nothing (the connection failed, yt-dlp did): the address stays shut, for longer."""
         if self.state.breaker is BreakerState.HALF_OPEN:
             self._open(now, self.state.opened_by, None)
 

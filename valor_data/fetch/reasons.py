@@ -36,6 +36,7 @@ _TEXTS: tuple[tuple[str, str], ...] = (
      r"|video is no longer available|has been removed|does not exist", "gone"),
     (r"requested format is not available|no video formats", "format_missing"),
     # the connection
+    (r"redirect error that would lead to an infinite loop|redirect loop", "server_error"),
     (r"empty file|did not get any data blocks|downloaded file is empty", "empty"),
     (r"timed out|timeout|connection (?:reset|refused|aborted|broken)|bytes read, \d+ more expected|incompleteread"
      r"|downloaded \d+ bytes, expected"

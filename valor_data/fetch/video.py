@@ -50,7 +50,7 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
     Returns:
         An outcome for every clip of the unit; nothing a video causes is raised.
     """
-    folder = unit.tmp / f"video-{hashlib.blake2b(unit.video_id.encode(), digest_size=8).hexdigest()}"
+    folder = _folder_of(unit)
     shutil.rmtree(folder, ignore_errors=True)
     settings = replace(unit.settings, proxies=(unit.proxy,) if unit.proxy else ())
     try:
@@ -70,6 +70,15 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
         return _refused(unit, ClipError("disk", reason_of(error).detail))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(unit: VideoUnit) -> None:
+    """In the driver: removes what a lost worker had downloaded of a video."""
+    shutil.rmtree(_folder_of(unit), ignore_errors=True)
+
+
+def _folder_of(unit: VideoUnit) -> Path:
+    return unit.tmp / f"video-{hashlib.blake2b(unit.video_id.encode(), digest_size=8).hexdigest()}"
 
 
 def _refused(unit: VideoUnit, refusal: ClipError) -> VideoResult:

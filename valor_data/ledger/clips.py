@@ -96,7 +96,9 @@ class ClipTables(Tables):
             "SELECT identity FROM clips WHERE identity >= ? AND identity < ? LIMIT 1000", (start, start + "\x7f")
         )]  # fmt: skip
 
-    def record(self, clip_id: int, stage: str, outcome: Outcome, *, counts: bool = True) -> None:
+    def record(
+        self, clip_id: int, stage: str, outcome: Outcome, *, counts: bool = True, now: float | None = None
+    ) -> None:
         """Writes the outcome of a stage; later stages' outcomes of the clip are void and removed.
 
         Args:
@@ -104,9 +106,10 @@ class ClipTables(Tables):
             stage: one of `STAGES`.
             outcome: what the stage made of it.
             counts: whether this was an attempt (False: nobody blames the clip).
+            now: when, in seconds since 1970; None: this moment.
         """
         self.begin()
-        now = time.time()
+        now = time.time() if now is None else now
         self._db.execute(
             "INSERT INTO outcomes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0) ON CONFLICT DO UPDATE SET "
             "status = excluded.status, reason = excluded.reason, detail = excluded.detail, "

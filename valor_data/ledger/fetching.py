@@ -100,6 +100,14 @@ class FetchTables(Tables):
         ).fetchone()
         return None if row is None else float(row[0])
 
+    def doubted_videos(self) -> frozenset[str]:
+        """Videos that were reported gone once, and are not believed to be."""
+        rows = self._db.execute(
+            "SELECT DISTINCT video_id FROM outcomes JOIN clips USING (clip_id) "
+            "WHERE stage = 'fetch' AND reason = 'gone_once'"
+        )
+        return frozenset(row[0] for row in rows)
+
     def final_losses(self) -> list[tuple[str, str, str, float]]:
         """(video id, reason, raw text, when it was seen) of every video that fetch gave up for good."""
         return self._db.execute(

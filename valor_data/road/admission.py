@@ -31,6 +31,12 @@ NETWORK_DOWN_AFTER = 4
 NETWORK_PAUSE_AFTER = 20
 """So many in a row after successes: pause, and try again."""
 
+DISK_FAILURES = 4
+"""So many videos in a row that this machine could not write: it is the machine."""
+
+HEALTHY_SECONDS = 600.0
+"""An address that brought a video so short a while ago is believed when it says that another one is gone."""
+
 log = logging.getLogger("valor_data")
 
 
@@ -48,6 +54,8 @@ class Admission:
         is_watched: whether the source counts and refuses (YouTube): see `fetch.Source`.
         probe: makes a unit that only asks for a known-good video, from an address; None: no such video.
         tell: says something to the person who watches.
+        doubted: videos that were reported gone once. Before one of them is asked for, the address must have
+            shown that it is well: by a video that came, or by the known-good one.
     """
 
     videos: Iterator[VideoUnit]
@@ -59,15 +67,20 @@ class Admission:
     is_watched: bool
     probe: Callable[[], VideoUnit] | None
     tell: Callable[[str], None]
+    doubted: frozenset[str] = frozenset()
     stopped: ValorDataError | None = None
     num_asked: int = 0
     _returned: deque[VideoUnit] = field(default_factory=deque)
+    _last: deque[VideoUnit] = field(default_factory=deque)
     _returns: Counter[str] = field(default_factory=Counter)
     _in_hand: Counter[str] = field(default_factory=Counter)
     _watch: SuccessWatch = field(init=False)
     _network_failures: int = 0
     _num_successes: int = 0
+    _disk_failures: int = 0
     _pause_until: float = 0.0
+    _health_asked: dict[str, float] = field(default_factory=dict)
+    _probes: Counter[str] = field(default_factory=Counter)
     _said: str = ""
 
     def __post_init__(self) -> None:
@@ -89,7 +102,7 @@ class Admission:
             blocked = self._blocked()
             unit = None if blocked else self._next_unit()
             if unit is None:
-                if not self.settings.wait and not in_hand.total():
+                if not self.settings.wait and not in_hand.total() and (blocked or self._all_pause()):
                     self.tell(f"ended without waiting: {blocked or self._pause_words()}")
                     return
                 yield IDLE
@@ -116,14 +129,28 @@ class Admission:
         now = self.clock()
         for address in self.addresses.values():
             turn = address.turn(now)
-            if turn is Turn.WAIT:
+            if turn is Turn.WAIT or (self._probes[address.name] and self._returned[0].video_id in self.doubted):
                 continue
-            probing = turn is Turn.PROBE and self.probe is not None
-            unit = self.probe() if probing and self.probe is not None else self._returned.popleft()
+            if self.probe is not None and (turn is Turn.PROBE or self._health_in_doubt(address.name, now)):
+                self._health_asked[address.name] = now
+                self._probes[address.name] += 1
+                unit = self.probe()
+            else:
+                unit = self._returned.popleft()
             address.take(now)
             return replace(unit, address=address.name, proxy=self.proxies.get(address.name, ""))
         self._say(self._pause_words())
         return None
+
+    def _health_in_doubt(self, name: str, now: float) -> bool:
+        """Whether the next video's answer would only be believed from an address that is known to be well."""
+        asked_lately = now - self._health_asked.get(name, -HEALTHY_SECONDS) < HEALTHY_SECONDS
+        return self._returned[0].video_id in self.doubted and not asked_lately and not self.is_healthy(name, now)
+
+    def _all_pause(self) -> bool:
+        """Whether every address is shut, as opposed to waiting for its next turn."""
+        now = self.clock()
+        return all(address.state.open_until > now for address in self.addresses.values())
 
     def _pause_words(self) -> str:
         now = self.clock()
@@ -153,6 +180,7 @@ class Admission:
             again, and no attempt counts.
         """
         self._in_hand[unit.video_id] -= 1
+        self._probes[unit.address] -= unit.is_probe
         now, address = self.clock(), self.addresses[unit.address]
         if is_address_reason(refusal):
             log.warning("%s: %s %s", unit.address, refusal, detail)
@@ -167,15 +195,19 @@ class Admission:
         if refusal == "network":
             return self._network_failed(unit, detail, now)
         self._network_failures = 0
-        if refusal == "forbidden" and self.is_watched:
-            address.refused(now, refusal, retry_after_seconds)
-        elif refusal not in ("extractor", "disk"):
-            address.answered(now)
+        self._note_answer(unit, refusal, now, retry_after_seconds)
+        self._disk_failures = self._disk_failures + 1 if refusal == "disk" else 0
+        if self._disk_failures >= DISK_FAILURES:
+            self.stopped = ValorDataError(
+                f"this machine cannot write what it fetches: {detail}. Free space or mend the permissions, then run "
+                "the same command again; no clip was marked"
+            )
         if unit.is_probe:
             return False
         came = not refusal
         self._num_successes += came
-        self._watch.add(came)
+        if unit.video_id not in self.doubted:  # of those, most are gone indeed
+            self._watch.add(came)
         if self.is_watched and self._watch.hopeless:
             self.stopped = ValorDataError(
                 f"nearly nothing succeeds any more (the last answer: {refusal} {detail}): yt-dlp may need an update "
@@ -184,25 +216,42 @@ class Admission:
             )
         return True
 
+    def _note_answer(self, unit: VideoUnit, refusal: str, now: float, retry_after_seconds: float | None) -> None:
+        """What an answer that blames no address tells of the address all the same."""
+        address, is_probe = self.addresses[unit.address], unit.is_probe or self.probe is None
+        if refusal == "forbidden" and self.is_watched:
+            address.refused(now, refusal, retry_after_seconds)
+        elif refusal not in ("extractor", "disk"):
+            address.answered(now, came=not refusal, is_probe=is_probe)
+        elif is_probe:
+            address.probe_failed(now)
+
     def _give_back(self, unit: VideoUnit) -> bool:
+        """Queues a video again: at once, but behind all others when it met a refusal before."""
         if unit.is_probe:
             return False
         self._returns[unit.video_id] += 1
         if self._returns[unit.video_id] > MAX_RETURNS:
             return True
-        self._returned.appendleft(unit)
+        if self._returns[unit.video_id] == 1:
+            self._returned.appendleft(unit)
+        else:
+            self._last.append(unit)
         return False
 
     def _draw(self) -> bool:
         """Puts the next video where it can be taken from; False when there is none."""
         unit = next(self.videos, None)
+        if unit is None and self._last:
+            unit = self._last.popleft()
         if unit is not None:
             self._returned.append(unit)
         return unit is not None
 
     def _network_failed(self, unit: VideoUnit, detail: str, now: float) -> bool:
         self._network_failures += 1
-        self.addresses[unit.address].probe_failed(now)
+        if unit.is_probe or self.probe is None:
+            self.addresses[unit.address].probe_failed(now)
         if not self._num_successes and self._network_failures >= NETWORK_DOWN_AFTER:
             self.stopped = ValorDataError(
                 f"the network is the problem, not the clips: {detail}. Check the connection (and the proxy, if one "
@@ -213,9 +262,9 @@ class Admission:
             self._say("the network seems to be down: pausing")
         return not unit.is_probe
 
-    def is_healthy(self, name: str, now: float, within_seconds: float = 600.0) -> bool:
-        """Whether an address succeeded a short while ago: only then is a removal believed."""
-        return now - self.addresses[name].state.last_success <= within_seconds
+    def is_healthy(self, name: str, now: float) -> bool:
+        """Whether an address brought a video a short while ago: only then is a removal believed."""
+        return now - self.addresses[name].state.last_success <= HEALTHY_SECONDS
 
 
 def open_addresses(settings: FetchSection, *, is_watched: bool) -> tuple[dict[str, AddressPace], dict[str, str]]:

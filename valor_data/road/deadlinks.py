@@ -114,7 +114,7 @@ def apply_deadlinks(driver: Driver, section: FetchSection, source: Source, now: 
         row = known.get(clip.video_id)
         if row is not None:
             outcome = Outcome(Status.DROPPED, row["reason"], f"from an imported list of dead links: {row['detail']}")
-            ledger.record(clip.clip_id, "fetch", outcome, counts=False)
+            ledger.record(clip.clip_id, "fetch", outcome, counts=False, now=now)
             report.count(outcome)
             dropped += 1
     ledger.commit()

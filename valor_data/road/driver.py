@@ -160,9 +160,24 @@ class Driver:
         self.work.clean_tmp()
 
     def record_fetched(
-        self, clip_id: int, outcome: Outcome, key: str | None, media: MediaRow | None, *, counts: bool = True
+        self,
+        clip_id: int,
+        outcome: Outcome,
+        key: str | None,
+        media: MediaRow | None,
+        *,
+        counts: bool = True,
+        now: float | None = None,
     ) -> Outcome:
         """Writes what fetch made of a clip: its media first, then the outcome.
+
+        Args:
+            clip_id: the clip.
+            outcome: what fetch made of it.
+            key: its key, once it has one.
+            media: where its media lies, when it was kept.
+            counts: whether this was an attempt (False: nobody blames the clip).
+            now: when, in seconds since 1970; None: this moment.
 
         Returns:
             The outcome written: a whole video may turn out to be another clip of the manifest.
@@ -171,7 +186,7 @@ class Driver:
             outcome, media = Outcome.refused("duplicate", f"{key} is another clip of the manifest"), None
         if media is not None:
             self.ledger.record_media(clip_id, media)
-        self.ledger.record(clip_id, "fetch", outcome, counts=counts)
+        self.ledger.record(clip_id, "fetch", outcome, counts=counts, now=now)
         return outcome
 
     def remember(self, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]) -> SectionT:

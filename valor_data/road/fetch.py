@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from valor_data.config import FetchSection
-from valor_data.errors import ClipError, Status
+from valor_data.errors import REASONS, ClipError, Status
 from valor_data.execute import Executor, Lost
 from valor_data.fetch import ClipRequest, FetchedClip, Location, Obtained, Source, VideoResult, VideoUnit
 from valor_data.fetch.folder import FolderSource
-from valor_data.fetch.pace import is_address_reason
 from valor_data.fetch.sources import absolute_source, open_source
-from valor_data.fetch.video import check_result, fetch_video
+from valor_data.fetch.video import check_result, discard, fetch_video
 from valor_data.ledger import Attempt, ClipRow, Outcome
 from valor_data.manifest import Manifest
 from valor_data.road.admission import Admission, open_addresses
@@ -133,6 +132,7 @@ class _FetchRun:
             is_watched=watched,
             probe=self._probe if watched else None,
             tell=self.driver.progress.note,
+            doubted=ledger.doubted_videos() if watched else frozenset(),
         )
         self.metrics = MetricsFile(self.driver.work, self.admission, self.clock)
         self.driver.progress.start("fetch", len(pending), "clips")
@@ -173,6 +173,7 @@ class _FetchRun:
             outcome = Outcome.refused(reason, result.detail)
             clips = tuple(FetchedClip(clip.clip_id, outcome) for clip in unit.clips)
             result = VideoResult(clips, refusal="extractor", detail=result.detail)
+            discard(unit)  # its worker cannot any more
         check_result(unit, result)
         if result.journal is not None:
             self._journals.append(result.journal)
@@ -189,8 +190,8 @@ class _FetchRun:
 
     def _record(self, unit: VideoUnit, clip: FetchedClip, now: float) -> None:
         outcome, not_before = self._believe(unit, clip, now)
-        blameless = is_address_reason(outcome.reason)
-        outcome = self.driver.record_fetched(clip.clip_id, outcome, clip.key, clip.media, counts=not blameless)
+        counts = outcome.reason not in REASONS or REASONS[outcome.reason].blames_clip
+        outcome = self.driver.record_fetched(clip.clip_id, outcome, clip.key, clip.media, counts=counts, now=now)
         if not_before:
             self.driver.ledger.postpone(clip.clip_id, "fetch", not_before)
         self.report.count(outcome)
