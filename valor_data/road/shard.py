@@ -96,7 +96,7 @@ def shard_states(driver: Driver, settings: SampleSettings) -> list[ShardState]:
         states.append(_state_of(driver, settings, list(clips), finished.get((split, shard))))
     for state, adopted in states:
         if adopted is not None:
-            _record_shard(driver, settings, state, adopted)
+            record_shard(driver, settings, state, adopted)
     driver.ledger.commit()
     return [state for state, _ in states]
 
@@ -238,7 +238,7 @@ def _build(
             if result.lost:
                 _media_lost(driver, result, report)
                 continue
-            _record_shard(driver, settings, state, result)
+            record_shard(driver, settings, state, result)
             report.count(Outcome.kept())
             driver.progress.advance("kept", count=result.num_samples)
             driver.commit_now_and_then()
@@ -350,7 +350,7 @@ def _media_lost(driver: Driver, result: ShardResult, report: StageReport) -> Non
     )
 
 
-def _record_shard(driver: Driver, settings: SampleSettings, state: ShardState, result: ShardResult) -> None:
+def record_shard(driver: Driver, settings: SampleSettings, state: ShardState, result: ShardResult) -> None:
     """Writes a finished shard and the outcome of each of its clips."""
     ledger = driver.ledger
     for clip in list(ledger.planned(state.split, state.shard)):

@@ -1,0 +1,143 @@
+"""How the ledger, the plan, the status and the resume of a finished run grow with the number of clips.
+
+    python benchmarks/scale.py 10000 100000 1000000
+
+Everything but media is real: a manifest is written and read, entered into a ledger, every clip gets an outcome
+of each stage and facts, the plan is made, every shard is recorded as finished, then the run is resumed. CPU
+seconds of this process; peak resident memory of a process of its own for each size.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REFUSED_EVERY = 7
+
+
+def measure(size: int) -> None:
+    """Runs every step for one size and prints [[step, CPU seconds], …] and the peak memory as JSON."""
+    steps: list[tuple[str, float]] = []
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        began = time.process_time()
+        result = work()
+        steps.append((name, time.process_time() - began))
+        return result
+
+    with tempfile.TemporaryDirectory() as name:
+        run(size, Path(name), timed)
+    print(json.dumps([steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
+    """The life of a work folder, without its media."""
+    from valor_data.config import FetchSection, ShardSection
+    from valor_data.errors import Status
+    from valor_data.ledger import Ledger
+    from valor_data.look.status import read_status
+    from valor_data.manifest import build_manifest, read_manifest, write_manifest
+    from valor_data.road import Driver, StageReport, run_fetch, run_shard
+    from valor_data.road.entry import enter_manifest
+    from valor_data.workdir import WorkDir
+
+    work = WorkDir.at(folder / "work")
+    videos = folder / "videos"
+    videos.mkdir()
+    listing = folder / "train.json"
+    with listing.open("w") as stream:
+        stream.write("[")
+        for i in range(size):
+            end = "\n" if i == 0 else ",\n"
+            desc = f"A clip of something that is seen and heard, number {i}."
+            stream.write(end + json.dumps({"video_id": f"v{i:010d}_30.000_40.000", "desc": desc}))
+        stream.write("]")
+    manifest = folder / "manifest.parquet"
+    timed("manifest", lambda: write_manifest(build_manifest([listing]), manifest))
+    with Driver(work, stages=["shard"]) as driver:
+        timed("enter", lambda: enter_manifest(driver, manifest, StageReport("fetch")))
+        timed("outcomes", lambda: record_all(driver.ledger))
+    sharding = ShardSection(workers=1)
+    with Driver(work, stages=["shard"]) as driver:
+        timed("plan", lambda: plan(driver, sharding, read_manifest(work.manifest)))
+        timed("shards", lambda: finish_all(driver, sharding))
+    with Ledger(work.ledger, read_only=True) as ledger:
+        status = timed("status", lambda: read_status(ledger))
+        if status.all.num_clips != size:
+            raise SystemExit("the ledger lost clips")
+    with Driver(work, stages=["shard"]) as driver:
+        source = FetchSection(source=str(videos))
+        timed("resume fetch", lambda: run_fetch(driver, source, explicit={"source"}))
+        report = timed("resume shard", lambda: run_shard(driver, sharding, "av"))
+        if report.total(Status.WAITING) or not report.done:
+            raise SystemExit("the resumed run found work to do")
+
+
+def record_all(ledger: Any) -> None:
+    """Gives every clip media, facts and outcomes, as a run does."""
+    from valor_data.filter.measure import canonical_json
+    from valor_data.ledger import MediaRow, Outcome
+    from valor_data.media.facts import FACTS_VERSION, Facts
+
+    facts = canonical_json(Facts(has_video=True, has_audio=True, rms_dbfs=-20.0, peak_dbfs=-3.0).to_dict())
+    for clip in ledger.find_all():
+        ledger.record_media(clip.clip_id, MediaRow(f"media/ab/{clip.key}.mp4", 28.0, 500_000, '{"extractor":"x"}'))
+        ledger.record(clip.clip_id, "fetch", Outcome.kept())
+        ledger.record_facts(clip.clip_id, FACTS_VERSION, facts)
+        refused = clip.clip_id % REFUSED_EVERY == 0
+        ledger.record(clip.clip_id, "filter", Outcome.refused("silent", "quiet") if refused else Outcome.kept())
+    ledger.commit()
+
+
+def plan(driver: Any, section: Any, listed: Any) -> None:
+    """Fixes the plan of shards."""
+    from valor_data.road.shard import fix_plan
+    from valor_data.shard.sample import SampleSettings
+
+    fix_plan(driver, section, SampleSettings.of(section, "av"), (), listed, None, replan=False)
+
+
+def finish_all(driver: Any, section: Any) -> None:
+    """Records every planned shard as finished, with the sidecar that a worker would have written."""
+    from valor_data.road.shard import record_shard, shard_states
+    from valor_data.shard.sample import SampleSettings
+    from valor_data.shard.writer import ShardResult
+
+    settings = SampleSettings.of(section, "av")
+    driver.work.index.mkdir(parents=True, exist_ok=True)
+    driver.work.shards.mkdir(parents=True, exist_ok=True)
+    for state in shard_states(driver, settings):
+        (driver.work.shards / f"{state.name}.tar").write_bytes(b"x")
+        told = {"digest": state.digest, "num_samples": state.num_wanted, "tar_bytes": 1, "tar_sha256": "",
+                "dropped_here": {}}  # fmt: skip
+        (driver.work.index / f"{state.name}.json").write_text(json.dumps(told))
+        result = ShardResult(state.split, state.shard, {}, (), state.digest, state.num_wanted, 1, "")
+        record_shard(driver, settings, state, result)
+    driver.ledger.commit()
+
+
+def main() -> None:
+    """Prints a table, a column for each size."""
+    if sys.argv[1:2] == ["--one"]:
+        measure(int(sys.argv[2]))
+        return
+    sizes = [int(text) for text in sys.argv[1:]] or [10_000, 100_000]
+    columns = []
+    for size in sizes:
+        command = [sys.executable, __file__, "--one", str(size)]
+        columns.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+    print(f"{'CPU seconds':<14}" + "".join(f"{size:>12,}" for size in sizes))
+    for number, (step, _) in enumerate(columns[0][0]):
+        print(f"{step:<14}" + "".join(f"{steps[number][1]:>12.2f}" for steps, _ in columns))
+    print(f"{'peak MB':<14}" + "".join(f"{peak:>12.0f}" for _, peak in columns))
+
+
+if __name__ == "__main__":
+    main()
