@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,14 @@ def obtain_pieces(download: Download) -> dict[int, Obtained | ClipError]:
     Raises:
         ClipError: the same reason for every clip.
     """
-    fallbacks = []
+    fallbacks: list[str] = []
     for way in ways(download):
         try:
             if way == "ranges":
                 return _by_ranges(download)
             if way == "section":
-                return _by_sections(download)
+                found = _by_sections(download)
+                return {clip_id: _with(item, _told(fallbacks)) for clip_id, item in found.items()}
         except IndexRefused as refusal:
             fallbacks.append(f"{way}: {refusal}")
     path = download.whole()
@@ -135,6 +136,10 @@ def _needed_seconds(clips: Sequence[ClipRequest]) -> float:
 def _is_one_file(item: Mapping[str, Any]) -> bool:
     is_http = str(item.get("url", "")).startswith(("http://", "https://"))
     return is_http and item.get("protocol") in ("http", "https") and not item.get("fragments")
+
+
+def _with(item: Obtained | ClipError, more: Mapping[str, Any]) -> Obtained | ClipError:
+    return replace(item, origin={**item.origin, **more}) if isinstance(item, Obtained) else item
 
 
 def _told(fallbacks: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from valor_data.errors import ClipError
 from valor_data.fetch.reasons import reason_of
 from valor_data.media.cut import MediaPiece
 from valor_data.media.fragments import IndexRefused
+from valor_data.media.join import StreamPiece, held_by
 from valor_data.media.open import ACCESS_OPTIONS
 from valor_data.media.probe import probe
 from valor_data.media.transcode import ffmpeg_path
@@ -29,6 +30,9 @@ MARGIN_SECONDS = 3.0
 FIXED_DEADLINE_SECONDS, DEADLINE_SHARE = 60.0, 4.0
 """A section may take a minute and four times its own length: below real time by far, it is slower than all of
 the video would be."""
+
+_TICKS = 7_056_000
+"""Ticks a second of what delays a track in the mp4: whole for sound of 44.1 and of 48 kHz. The usual 1000 round."""
 
 _STALL_SECONDS = 20.0
 _PROTOCOLS = "http,https,httpproxy,tcp,tls"
@@ -60,10 +64,9 @@ def fetch_section(
     changes = {
         "download_ranges": lambda info, downloader: [{"start_time": start, "end_time": end}],
         "format": "+".join(str(item["format_id"]) for item in formats),
-        # mp4 keeps what lies before the section by an edit list; Matroska would move the times.
         "merge_output_format": "mp4",
         "outtmpl": {**downloader.params["outtmpl"], "default": str(into / f"{stem}.mp4")},
-        "external_downloader_args": {"ffmpeg_i": _input_options()},
+        "external_downloader_args": {"ffmpeg_i": _input_options(), "ffmpeg_o": ["-movie_timescale", str(_TICKS)]},
     }
     with (
         _stand_in(into, deadline, words) as program,
@@ -78,25 +81,32 @@ def fetch_section(
                 raise named from error
             raise IndexRefused(f"ffmpeg: {named.detail}") from error
     _raise_refusal(words)
-    return _checked(into / f"{stem}.mp4", start, min(end, span[1]))
+    return _checked(into / f"{stem}.mp4", formats, (span[0], min(end, span[1])))
 
 
-def _checked(path: Path, start: float, end: float) -> MediaPiece:
+def _checked(path: Path, formats: Sequence[Mapping[str, Any]], span: tuple[float, float]) -> MediaPiece:
+    """The section as a piece; refuses one that lacks a stream or a part of the span."""
     try:
         found = probe(path)
     except ClipError as error:
         raise IndexRefused(f"the section cannot be read: {error}") from error
-    offset = start + found.start_time_seconds
-    held_end = offset + (found.duration_seconds or 0.0)
-    if held_end < end - _SHORT_SECONDS:
-        raise IndexRefused(f"the section ends at {held_end:.1f} s instead of {end:.1f} s")
-    return MediaPiece(path, "mp4", offset, offset, held_end, found.size_bytes)
+    wants_video, wants_audio = (any(item.get(name) != "none" for item in formats) for name in ("vcodec", "acodec"))
+    if (wants_video and not found.has_video) or (wants_audio and found.audio is None):
+        raise IndexRefused("the section lacks the picture or the sound")
+    first, last = held_by(StreamPiece(path, 0.0))
+    if first > max(_SHORT_SECONDS, span[0]) or last < span[1] - _SHORT_SECONDS:
+        raise IndexRefused(f"the section holds {first:.1f} to {last:.1f} s instead of {span[0]:.1f} to {span[1]:.1f} s")
+    return MediaPiece(path, "mp4", found.start_time_seconds, first, last, found.size_bytes)
 
 
 def _input_options() -> list[str]:
-    """Before each `-i`: what ffmpeg may open, and how long it waits for the server."""
+    """Before each `-i`: true times, what ffmpeg may open, and how long it waits for the server.
+
+    The times are those of the video, each file's start at 0, as a merge of the whole files has them. Without
+    `-copyts` an edit list would hide what lies before the section, and readers of one round to whole pictures.
+    """
     return [
-        "-loglevel", "error", "-protocol_whitelist", _PROTOCOLS,
+        "-copyts", "-start_at_zero", "-loglevel", "warning", "-protocol_whitelist", _PROTOCOLS,
         "-format_whitelist", ACCESS_OPTIONS["format_whitelist"], "-rw_timeout", str(int(_STALL_SECONDS * 1e6)),
     ]  # fmt: skip
 
