@@ -16,7 +16,8 @@ from valor_data.errors import ClipError, Status
 from valor_data.fetch import ClipRequest, Obtained, VideoUnit
 from valor_data.fetch.video import fetch_video
 from valor_data.fetch.web import YouTubeLocation
-from valor_data.media.fragments import FragmentIndex, read_index
+from valor_data.media.fragment_index import read_index
+from valor_data.media.fragments import FragmentIndex
 
 sys.path.insert(0, str(Path(__file__).parent))
 from two_streams import (

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from valor_data.media.fragment_index import check_run, read_index
 from valor_data.media.fragments import (
     FIRST_REQUEST_BYTES,
     MARGIN_SECONDS,
@@ -17,8 +18,6 @@ from valor_data.media.fragments import (
     FragmentIndex,
     IndexRefused,
     MoreBytes,
-    check_run,
-    read_index,
 )
 
 
@@ -273,7 +272,7 @@ def test_cues_that_are_not_where_they_are_said_to_be() -> None:
     asked = read_index(data, len(data))
     assert isinstance(asked, MoreBytes)
     for tail in (bytes(100), data[asked.start : asked.end - 1], b""):
-        with pytest.raises(IndexRefused, match="no Cues at byte|no number at byte"):
+        with pytest.raises(IndexRefused, match=r"no Cues at byte|no number at byte"):
             read_index(data, len(data), (asked.start, tail))
 
 

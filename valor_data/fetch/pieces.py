@@ -22,7 +22,8 @@ from valor_data.fetch import ClipRequest, Obtained
 from valor_data.fetch.ranges import RangeReader
 from valor_data.fetch.section import MARGIN_SECONDS, fetch_section
 from valor_data.media.cut import MediaPiece
-from valor_data.media.fragments import FIRST_REQUEST_BYTES, FragmentIndex, IndexRefused, check_run, read_index
+from valor_data.media.fragment_index import check_run, read_index
+from valor_data.media.fragments import FIRST_REQUEST_BYTES, FragmentIndex, IndexRefused
 from valor_data.media.join import StreamPiece, held_by, join, start_of
 from valor_data.media.span import SOUND_PREROLL_SECONDS
 

@@ -1,4 +1,4 @@
-"""Which bytes of a video cover a span: read from the index of a fragmented mp4 (`sidx`) or a WebM (Cues).
+"""Which bytes of a video cover a span: what the indices of fragmented mp4 (`sidx`) and WebM (Cues) have in common.
 
 Pure parsing of the first bytes of a file: nothing is opened, nothing is fetched. A file is the bytes before
 its first fragment (the head) and fragments, each of which begins with a key picture as a rule. The head
@@ -100,49 +100,6 @@ class FragmentIndex:
     def byte_range(self, first: int, after: int) -> tuple[int, int]:
         """The bytes `[start, end)` of a run of fragments."""
         return self.fragments[first].start_byte, self.fragments[after - 1].end_byte
-
-
-def read_index(head: bytes, size_bytes: int, tail: tuple[int, bytes] | None = None) -> FragmentIndex | MoreBytes:
-    """Reads the index of a file from its first bytes.
-
-    Args:
-        head: the file's bytes from 0 on, as far as they are known.
-        size_bytes: length of the whole file.
-        tail: another run of its bytes and where it begins, when `MoreBytes` asked for one behind the head.
-
-    Returns:
-        The index; or which bytes are missing. Bytes that begin where `head` ends are to be added to it.
-        The head then reaches into the first fragment, far enough to tell its first moment.
-
-    Raises:
-        IndexRefused: no fragmented mp4 and no WebM, no index, or an index that contradicts itself or the file.
-    """
-    if size_bytes < len(head):
-        raise IndexRefused(f"{len(head)} bytes of a file that is said to have {size_bytes}")
-    if head.startswith(b"\x1aE\xdf\xa3"):
-        from valor_data.media.fragments_webm import read_webm_index
-
-        return read_webm_index(head, size_bytes, tail)
-    from valor_data.media.fragments_mp4 import read_mp4_index
-
-    return read_mp4_index(head, size_bytes)
-
-
-def check_run(index: FragmentIndex, body: bytes) -> None:
-    """Refuses bytes that are not a run of whole fragments: the index has lied about where they are.
-
-    Raises:
-        IndexRefused: the bytes do not begin or end with a fragment, hold something else, or refer to
-            places in the whole file.
-    """
-    if index.container == "webm":
-        from valor_data.media.fragments_webm import check_clusters
-
-        check_clusters(body)
-    else:
-        from valor_data.media.fragments_mp4 import check_fragments
-
-        check_fragments(body)
 
 
 def check_fragments_fit(fragments: list[Fragment], size_bytes: int) -> tuple[Fragment, ...]:

@@ -39,7 +39,7 @@ class _Sidx:
 
 
 def read_mp4_index(head: bytes, size_bytes: int) -> FragmentIndex | MoreBytes:
-    """Reads the `sidx` of a fragmented mp4; see `fragments.read_index`."""
+    """Reads the `sidx` of a fragmented mp4; see `fragment_index.read_index`."""
     kept: list[bytes] = []
     moov = b""
     indices: list[_Sidx] = []
@@ -69,7 +69,7 @@ def read_mp4_index(head: bytes, size_bytes: int) -> FragmentIndex | MoreBytes:
 
 
 def check_fragments(body: bytes) -> None:
-    """Refuses bytes that are not whole mp4 fragments, or that point into the whole file; see `check_run`."""
+    """Refuses bytes that are not whole mp4 fragments; see `fragment_index.check_run`."""
     num_moofs = num_mdats = 0
     end = 0
     for box in _boxes(body, 0, len(body)):

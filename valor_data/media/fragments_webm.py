@@ -57,7 +57,7 @@ class _Layout:
 
 
 def read_webm_index(head: bytes, size_bytes: int, tail: tuple[int, bytes] | None) -> FragmentIndex | MoreBytes:
-    """Reads the Cues of a WebM, in front of its clusters or behind them; see `fragments.read_index`."""
+    """Reads the Cues of a WebM, in front of its clusters or behind them; see `fragment_index.read_index`."""
     layout = _read_layout(head, size_bytes)
     if layout.first_cluster is None:
         return more(head, max(layout.unread, len(head) + 12), size_bytes)
@@ -77,7 +77,7 @@ def read_webm_index(head: bytes, size_bytes: int, tail: tuple[int, bytes] | None
 
 
 def check_clusters(body: bytes) -> None:
-    """Refuses bytes that are not whole clusters; see `fragments.check_run`."""
+    """Refuses bytes that are not whole clusters; see `fragment_index.check_run`."""
     end = num_clusters = 0
     for element in _elements(body, 0, len(body)):
         if element.end is None or element.end > len(body):
