@@ -43,7 +43,7 @@ def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any])
     from valor_data.errors import Status
     from valor_data.ledger import Ledger
     from valor_data.look.status import read_status
-    from valor_data.manifest import build_manifest, read_manifest, write_manifest
+    from valor_data.manifest import build_manifest, write_manifest
     from valor_data.road import Driver, StageReport, run_fetch, run_shard
     from valor_data.road.entry import enter_manifest
     from valor_data.workdir import WorkDir
@@ -66,7 +66,7 @@ def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any])
         timed("outcomes", lambda: record_all(driver.ledger))
     sharding = ShardSection(workers=1)
     with Driver(work, stages=["shard"]) as driver:
-        timed("plan", lambda: plan(driver, sharding, read_manifest(work.manifest)))
+        timed("plan", lambda: plan(driver, sharding))
         timed("shards", lambda: finish_all(driver, sharding))
     with Ledger(work.ledger, read_only=True) as ledger:
         status = timed("status", lambda: read_status(ledger))
@@ -82,11 +82,10 @@ def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any])
 
 def record_all(ledger: Any) -> None:
     """Gives every clip media, facts and outcomes, as a run does."""
-    from valor_data.filter.measure import canonical_json
     from valor_data.ledger import MediaRow, Outcome
     from valor_data.media.facts import FACTS_VERSION, Facts
 
-    facts = canonical_json(Facts(has_video=True, has_audio=True, rms_dbfs=-20.0, peak_dbfs=-3.0).to_dict())
+    facts = Facts(has_video=True, has_audio=True, rms_dbfs=-20.0, peak_dbfs=-3.0).to_json()
     for clip in ledger.find_all():
         ledger.record_media(clip.clip_id, MediaRow(f"media/ab/{clip.key}.mp4", 28.0, 500_000, '{"extractor":"x"}'))
         ledger.record(clip.clip_id, "fetch", Outcome.kept())
@@ -96,30 +95,33 @@ def record_all(ledger: Any) -> None:
     ledger.commit()
 
 
-def plan(driver: Any, section: Any, listed: Any) -> None:
+def plan(driver: Any, section: Any) -> None:
     """Fixes the plan of shards."""
-    from valor_data.road.shard import fix_plan
-    from valor_data.shard.sample import SampleSettings
+    from valor_data.road.shard_plan import fix_plan
 
-    fix_plan(driver, section, SampleSettings.of(section, "av"), (), listed, None, replan=False)
+    fix_plan(driver, section, (), lambda: section.max_clips, replan=False)
 
 
 def finish_all(driver: Any, section: Any) -> None:
     """Records every planned shard as finished, with the sidecar that a worker would have written."""
-    from valor_data.road.shard import record_shard, shard_states
+    from valor_data.road.shard_records import record_shard
+    from valor_data.road.shard_states import shard_states
     from valor_data.shard.sample import SampleSettings
     from valor_data.shard.writer import ShardResult
 
     settings = SampleSettings.of(section, "av")
     driver.work.index.mkdir(parents=True, exist_ok=True)
     driver.work.shards.mkdir(parents=True, exist_ok=True)
-    for state in shard_states(driver, settings):
+    for state in shard_states(driver, settings)[0]:
         (driver.work.shards / f"{state.name}.tar").write_bytes(b"x")
         told = {"digest": state.digest, "num_samples": state.num_wanted, "tar_bytes": 1, "tar_sha256": "",
                 "dropped_here": {}}  # fmt: skip
         (driver.work.index / f"{state.name}.json").write_text(json.dumps(told))
-        result = ShardResult(state.split, state.shard, {}, (), state.digest, state.num_wanted, 1, "")
-        record_shard(driver, settings, state, result)
+        record_shard(
+            driver,
+            settings,
+            ShardResult(state.split, state.shard, digest=state.digest, num_samples=state.num_wanted, size_bytes=1),
+        )
     driver.ledger.commit()
 
 

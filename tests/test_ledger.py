@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,7 +84,19 @@ def test_an_empty_database_is_migrated_once(path: Path) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"meta", "addresses", "attempts", "clips", "outcomes", "media", "facts", "plan", "shards"}
+    ours = {"meta", "addresses", "attempts", "clips", "outcomes", "media", "facts", "plan", "shards", "tallies"}
+    assert tables == ours
+        "meta",
+        "addresses",
+        "attempts",
+        "clips",
+        "outcomes",
+        "media",
+        "facts",
+        "plan",
+        "shards",
+        "tallies",
+    }
 
 
 def test_an_old_ledger_keeps_what_it_holds(path: Path) -> None:
@@ -336,7 +350,7 @@ def test_facts_of_all_and_refusals_without(path: Path) -> None:
         ledger.record(1, "filter", Outcome.refused("silent"))
         ledger.record(3, "filter", Outcome.refused("crashed"))
         assert sorted(ledger.all_facts()) == [(1, '{"n":1}', "dropped", "silent"), (2, '{"n":2}', None, None)]
-        assert ledger.refused_without_facts() == [("crashed", 1)]
+        assert dict(ledger.filter_counts())["crashed"] == 1
 
 
 def test_a_value_is_pinned_for_good(path: Path) -> None:
@@ -397,9 +411,9 @@ def test_finished_shards(path: Path) -> None:
     with entered(path, "a", "b") as ledger:
         ledger.add_to_plan([(1, "train", 0, 0), (2, "train", 0, 1)])
         shard = ShardRow("train", 0, "digest", 1, 1024, "sha")
-        ledger.record_shard(shard)
         ledger.record(1, "shard", KEPT)
         ledger.record(2, "shard", Outcome.refused("crashed"))
+        ledger.record_shard(shard)
         assert ledger.finished_shards() == {("train", 0): shard}
         assert (ledger.shard_of(1), ledger.shard_of(2)) == ("train-000000", None)
         assert ledger.keys_in_shards() == {"a_00000000_00001000"}
@@ -416,5 +430,54 @@ def test_the_first_kept_clips(path: Path) -> None:
             ledger.record_facts(clip_id, 1, "{}")
             ledger.record(clip_id, "filter", Outcome.refused("silent") if clip_id == 2 else KEPT)
         ledger.discard_media(3)
-        assert [(c.clip_id, c.standing()) for c in ledger.first_kept(5)] == [(1, ("kept", "")), (4, ("kept", ""))]
-        assert len(ledger.first_kept(1)) == 1
+        assert [(c.clip_id, c.standing()) for c in ledger.first_ready(5)] == [(1, ("kept", "")), (4, ("kept", ""))]
+        assert len(ledger.first_ready(1)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ledger: ledger.record(1, "filter", Outcome.refused("silent")),
+        lambda ledger: ledger.record_media(1, MEDIA),
+        lambda ledger: ledger.record_facts(1, 2, '{"n":2}'),
+        lambda ledger: ledger.forget_outcome(1, "shard"),
+        lambda ledger: ledger.sync([row(0, "b")]),
+    ],
+)
+def test_what_changes_about_a_clip_marks_its_shard_and_no_other(path: Path, change: Callable[[Ledger], object]) -> None:
+    with entered(path, "a", "b") as ledger:
+        for clip_id in (1, 2):
+            ledger.record(clip_id, "filter", KEPT)
+            ledger.record(clip_id, "shard", KEPT)
+        ledger.add_to_plan([(1, "train", 0, 0), (2, "train", 1, 0)])
+        for number in (0, 1):
+            ledger.record_shard(ShardRow("train", number, "digest", 1, 1024, "sha"))
+        change(ledger)
+        assert {shard: row.touched for (_, shard), row in ledger.finished_shards().items()} == {0: 1, 1: 0}
+
+
+@given(
+    history=st.lists(
+        st.tuples(
+            st.integers(1, 4), st.sampled_from(["fetch", "filter", "shard"]), st.sampled_from(["", "silent", "missing"])
+        ),
+        max_size=40,
+    ),
+    left=st.sets(st.integers(0, 3), min_size=1),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_tallies_are_what_counting_gives(
+    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[int, str, str]], left: set[int]
+) -> None:
+    names = "abcd"
+    with entered(tmp_path_factory.mktemp("tally") / "ledger.sqlite", *names) as ledger:
+        for number, (clip_id, stage, reason) in enumerate(history):
+            ledger.record(clip_id, stage, Outcome.refused(reason) if reason else KEPT)
+            if number == len(history) // 2:
+                ledger.sync([row(i, names[i]) for i in sorted(left)])
+        counted = Counter[tuple[str, str, str, str]]()
+        for clip in ledger.find_all():
+            counted[(clip.split, "manifest", "", "")] += 1
+            for stage, (outcome, _, _) in ledger.outcomes_of(clip.clip_id).items():
+                counted[(clip.split, stage, outcome.status.value, outcome.reason)] += 1
+        assert ledger.counts() == dict(counted)

@@ -12,8 +12,8 @@ from small_media import SECONDS, make_video
 
 from valor_data.clip import make_key
 from valor_data.errors import REASONS
-from valor_data.filter.measure import MeasureRequest, MeasureUnit, canonical_json, measure_clips
-from valor_data.media.facts import FACTS_VERSION, Facts
+from valor_data.filter.measure import MeasureRequest, MeasureUnit, measure_clips
+from valor_data.media.facts import FACTS_VERSION, Facts, canonical_json
 
 
 @pytest.fixture(scope="module")

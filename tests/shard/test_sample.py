@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,12 @@ from hypothesis import strategies as st
 from small_media import SECONDS, make_video
 
 from valor_data.clip import ROLES, Caption, Clip, Question
-from valor_data.config import ShardSection
+from valor_data.config import FilterSection, ShardSection
 from valor_data.errors import ClipError
+from valor_data.filter.decide import decide
+from valor_data.ledger import Outcome
 from valor_data.media.facts import Facts
+from valor_data.media.measure import measure_clip
 from valor_data.schema import load_schema
 from valor_data.shard.reader import clip_of, decode_sample
 from valor_data.shard.sample import (
@@ -43,10 +49,23 @@ def request_of(clip: Clip, path: Path | None = None, source: str = "{}") -> Samp
     return SampleRequest(1, clip, path, 0.0, FACTS, source, "digest")
 
 
+def members_of(request: SampleRequest, asked: SampleSettings, scratch: Path) -> dict[str, bytes]:
+    made = make_members(request, asked, no_judge, scratch)
+    if made.refusal is not None:
+        raise made.refusal
+    assert made.members is not None and made.judged is None
+    return made.members
+
+
+def no_judge(facts: Mapping[str, Any]) -> Outcome:
+    raise AssertionError("a clip that was measured is not judged again")
+
+
 def json_of(clip: Clip, modalities: str = "av", *, moments: Any = (), spans: Any = (), source: str = "{}") -> bytes:
     return sample_json(
         request_of(clip, source=source),
         settings_of(modalities),
+        FACTS,
         frame_moments=moments,
         num_frames_clamped=0,
         audio_spans=spans,
@@ -177,9 +196,9 @@ CLIP = Clip("v", 0.0, SECONDS, captions=(Caption("Ein Bär brummt."), Caption("A
 def test_members_of_a_real_clip(video: Path, tmp_path: Path, modalities: str, include: tuple[str, ...]) -> None:
     asked = settings_of(modalities, num_frames=3, include=include)
     request = request_of(CLIP, video)
-    members = make_members(request, asked, tmp_path)
+    members = members_of(request, asked, tmp_path)
     assert tuple(sorted(members)) == asked.member_names()
-    assert members == make_members(request, asked, tmp_path), "the same bytes twice"
+    assert members == members_of(request, asked, tmp_path), "the same bytes twice"
     assert list(tmp_path.iterdir()) == []
     assert members["txt"].decode() == "Ein Bär brummt."
     VALIDATOR.validate(json.loads(members["json"]))
@@ -197,17 +216,37 @@ def test_members_of_a_real_clip(video: Path, tmp_path: Path, modalities: str, in
 
 def test_text_and_json_anew_without_the_media(video: Path, tmp_path: Path) -> None:
     asked = settings_of(num_frames=2)
-    former = make_members(request_of(CLIP, video), asked, tmp_path)
+    former = members_of(request_of(CLIP, video), asked, tmp_path)
     other = Clip("v", 0.0, SECONDS, captions=(Caption("Another."),), labels=("/m/1",))
     members = remake_members(request_of(other), asked, former)
-    assert members == make_members(request_of(other, video), asked, tmp_path)
+    assert members == members_of(request_of(other, video), asked, tmp_path)
     assert members["txt"] == b"Another."
 
 
 def test_media_that_are_gone_or_no_media(tmp_path: Path) -> None:
     for path in (None, tmp_path / "gone.mp4"):
         with pytest.raises(FileNotFoundError):
-            make_members(request_of(CLIP, path), settings_of(), tmp_path)
+            members_of(request_of(CLIP, path), settings_of(), tmp_path)
     (tmp_path / "page.mp4").write_text("<html>")
     with pytest.raises(ClipError, match=r"not_media|undecodable"):
-        make_members(request_of(CLIP, tmp_path / "page.mp4"), settings_of(), tmp_path)
+        members_of(request_of(CLIP, tmp_path / "page.mp4"), settings_of(), tmp_path)
+
+
+def test_a_clip_that_nobody_measured_is_measured_on_the_way(video: Path, tmp_path: Path) -> None:
+    asked = settings_of(num_frames=3)
+    facts = measure_clip(video, 0.0, 0.0, SECONDS).to_json()
+    measured = dataclasses.replace(request_of(CLIP, video), facts=facts)
+    fresh = dataclasses.replace(measured, facts=None)
+    thresholds = FilterSection()
+    judge = functools.partial(decide, thresholds=thresholds, modalities="av")
+    made = make_members(fresh, asked, judge, tmp_path)
+    assert made.judged == Outcome.kept() and made.facts == facts
+    assert made.members == members_of(measured, asked, tmp_path), "the same bytes either way"
+    strict = functools.partial(decide, thresholds=FilterSection(min_rms_dbfs=0.0), modalities="av")
+    refused = make_members(fresh, asked, strict, tmp_path)
+    assert refused.members is None and refused.judged is not None and refused.judged.reason == "silent"
+    page = tmp_path / "page.mp4"
+    page.write_text("<html>")
+    nothing = make_members(dataclasses.replace(fresh, path=page), asked, judge, tmp_path)
+    assert (nothing.members, nothing.facts) == (None, None)
+    assert nothing.judged is not None and nothing.judged.reason in ("not_media", "undecodable")

@@ -25,6 +25,7 @@ def tree_of(clip: Clip | None = None) -> dict[str, Any]:
     data = sample_json(
         request,
         SampleSettings.of(ShardSection(), "av"),
+        request.facts or "",
         frame_moments=(0.5, 1.0),
         num_frames_clamped=0,
         audio_spans=((0.0, 1.5),),

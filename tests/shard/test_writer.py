@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,17 @@ from small_media import SECONDS, make_video
 from valor_data.clip import Caption, Clip
 from valor_data.config import ShardSection
 from valor_data.errors import ShardError
+from valor_data.ledger import Outcome
 from valor_data.media.facts import Facts
 from valor_data.shard import writer as writer_module
-from valor_data.shard.sample import SampleRequest, SampleSettings
+from valor_data.shard.sample import Made, SampleRequest, SampleSettings
+from valor_data.shard.tar import FormerShard, TarFile
 from valor_data.shard.writer import (
-    FormerShard,
     ShardResult,
     ShardUnit,
     SliceRow,
-    TarFile,
     build_shard,
+    clip_digest,
     finish_moves,
     sample_size_bytes,
     shard_digest,
@@ -114,9 +115,17 @@ def request(number: int, path: Path | None, caption: str = "A bell.") -> SampleR
     return SampleRequest(number, clip, path, 0.0, FACTS, '{"extractor":"test"}', f"digest {number} {caption}")
 
 
+def digest_of(request: SampleRequest) -> str:
+    return clip_digest(request.key, request.content, request.facts or "", request.source)
+
+
+def keep(facts: Mapping[str, Any]) -> Outcome:
+    return Outcome.kept()
+
+
 def unit_of(work: WorkDir, *requests: SampleRequest, others: tuple[SliceRow, ...] = (), **changes: Any) -> ShardUnit:
     rows = (*(SliceRow(r.clip_id, r.key, r.clip.video_id, "kept", "") for r in requests), *others)
-    unit = ShardUnit("train", 3, rows, requests, SETTINGS, work.root, work.own_tmp(), 60.0)
+    unit = ShardUnit("train", 3, rows, requests, SETTINGS, keep, work.root, work.own_tmp(), 60.0)
     return dataclasses.replace(unit, **changes)
 
 
@@ -141,7 +150,7 @@ def test_a_shard_and_its_sidecars(work: WorkDir, video: Path) -> None:
     tar = work.shards / "train-000003.tar"
     assert (result.num_samples, result.size_bytes, result.lost, result.dropped) == (2, tar.stat().st_size, (), {})
     assert result.tar_sha256 == hashlib.sha256(tar.read_bytes()).hexdigest()
-    assert result.digest == shard_digest(SETTINGS, ["digest 1 A bell.", "digest 2 A bell."])
+    assert result.digest == shard_digest(SETTINGS, [digest_of(request(1, video)), digest_of(request(2, video))])
     beside = json.loads((work.index / "train-000003.json").read_text())
     assert beside["counts"] == {"kept": 2, "dropped:silent": 1, "waiting:missing": 1}
     assert (beside["num_clips"], beside["num_samples"], beside["tar_sha256"]) == (4, 2, result.tar_sha256)
@@ -196,7 +205,7 @@ def test_a_clip_that_cannot_be_decoded_after_all(work: WorkDir, video: Path, tmp
     (tmp_path / "page.mp4").write_text("<html>")
     result = build_shard(unit_of(work, request(1, tmp_path / "page.mp4"), request(2, video)))
     assert {number: why[0] for number, why in result.dropped.items()} == {1: "not_media"}
-    assert (result.num_samples, result.digest) == (1, shard_digest(SETTINGS, ["digest 2 A bell."]))
+    assert (result.num_samples, result.digest) == (1, shard_digest(SETTINGS, [digest_of(request(2, video))]))
     beside = json.loads(files_of(work)[NAMES[0]])
     assert beside["counts"] == {"kept": 1, "dropped:not_media": 1}
     assert list(beside["dropped_here"]) == ["v1_00000000_00002000"]
@@ -345,13 +354,13 @@ def test_the_size_of_a_sample_is_what_it_adds_to_a_tar(work: WorkDir, video: Pat
             last = tar.getmembers()[-1]
         sizes.append(last.offset_data + -(-last.size // 512) * 512)
         assert result.size_bytes >= sizes[-1]
-    assert sample_size_bytes((request(1, video), SETTINGS, tmp_path)) == sizes[1] - sizes[0]
-    assert sample_size_bytes((request(1, None), SETTINGS, tmp_path)) is None
+    assert sample_size_bytes((request(1, video), SETTINGS, keep, tmp_path)) == sizes[1] - sizes[0]
+    assert sample_size_bytes((request(1, None), SETTINGS, keep, tmp_path)) is None
     (tmp_path / "page.mp4").write_text("<html>")
-    assert sample_size_bytes((request(1, tmp_path / "page.mp4"), SETTINGS, tmp_path)) is None
+    assert sample_size_bytes((request(1, tmp_path / "page.mp4"), SETTINGS, keep, tmp_path)) is None
 
 
 def test_members_that_are_not_those_promised(work: WorkDir, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "make_members", lambda *_: {"txt": b""})
+    monkeypatch.setattr(writer_module, "make_members", lambda *_: Made({"txt": b""}, FACTS))
     with pytest.raises(ShardError, match=r"v1_.*: made \['txt'\], expected \('frame_00.jpg'"):
         build_shard(unit_of(work, request(1, video)))

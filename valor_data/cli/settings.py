@@ -19,6 +19,11 @@ class StageSettings:
     explicit: frozenset[str]
     modalities: str | None
     config: Config
+    tree: dict[str, Any]
+
+    def explicit_of(self, stage: str) -> frozenset[str]:
+        """Names that `valor.toml` gives for another stage."""
+        return frozenset(self.tree.get(stage, {}))
 
 
 def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalities: str | None = None) -> StageSettings:
@@ -45,7 +50,7 @@ def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalitie
         section = override(section, {"source": absolute_source(section.source, work.root)})
     section = override(section, given)
     explicit = frozenset(given) | frozenset(tree.get(stage, {}))
-    return StageSettings(section, explicit, config.modalities if "modalities" in tree else None, config)
+    return StageSettings(section, explicit, config.modalities if "modalities" in tree else None, config, tree)
 
 
 def pinned_modalities(ledger: Any, given: str | None) -> str:

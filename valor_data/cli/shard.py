@@ -39,6 +39,7 @@ def shard_command(
     from valor_data.cli.output import begin_log, print_report, progress
     from valor_data.cli.settings import pinned_modalities, stage_settings
     from valor_data.road import Driver, run_shard
+    from valor_data.road.filter import REMEMBERED as FILTER_FIELDS
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)
@@ -59,7 +60,10 @@ def shard_command(
     with Driver(folder, progress(as_json), stages=["shard"]) as driver:
         begin_log(folder, "shard")
         held = pinned_modalities(driver.ledger, settings.modalities)
-        report = run_shard(driver, settings.section, held, explicit=settings.explicit, replan=replan)
+        thresholds = driver.remember("filter", settings.config.filter, settings.explicit_of("filter"), FILTER_FIELDS)
+        report = run_shard(
+            driver, settings.section, held, thresholds=thresholds, explicit=settings.explicit, replan=replan
+        )
     print_report(report, as_json=as_json)
     if not as_json:
         typer.echo(f"next: valor-data verify --work {work}")

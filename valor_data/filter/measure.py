@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +61,4 @@ def _measure(clip: MeasureRequest, modalities: str) -> Measured:
         return Measured(clip.clip_id, reason=refusal.reason, detail=refusal.detail)
     except MemoryError:
         return Measured(clip.clip_id, reason="too_large", detail="out of memory")
-    return Measured(clip.clip_id, facts=canonical_json(facts.to_dict()))
-
-
-def canonical_json(tree: object) -> str:
-    """JSON with sorted keys and no spaces; NaN and infinities are errors."""
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return Measured(clip.clip_id, facts=facts.to_json())

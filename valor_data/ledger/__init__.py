@@ -107,8 +107,11 @@ class Ledger(ClipTables, FetchTables, PlanTables):
             raise ValorDataError(
                 f"{self.path}: ledger schema {found}, this version knows {SCHEMA_VERSION}: update valor-data"
             )
-        if read_only:
-            return
+        if read_only and found < SCHEMA_VERSION:
+            raise ValorDataError(
+                f"{self.path}: ledger schema {found} is older than this version's {SCHEMA_VERSION}: run `fetch`, "
+                "`filter` or `shard` on the work folder once, which brings it up to date"
+            )
         for version in range(found + 1, SCHEMA_VERSION + 1):
             self._db.executescript(f"BEGIN; {MIGRATIONS[version]} PRAGMA user_version = {version}; COMMIT;")
 

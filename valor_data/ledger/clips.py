@@ -8,7 +8,7 @@ from typing import Any
 
 from valor_data.errors import ConfigError, Status
 from valor_data.ledger.rows import CLIP_COLUMNS, MEDIA_COLUMNS, ClipRow, MediaRow, Outcome, SyncReport
-from valor_data.ledger.schema import STAGES
+from valor_data.ledger.schema import COUNT_ALL, STAGES
 from valor_data.ledger.tables import Tables
 
 
@@ -32,10 +32,14 @@ class ClipTables(Tables):
         new = same = changed = 0
         inserts: list[tuple[Any, ...]] = []
         updates: list[tuple[Any, ...]] = []
+        taken = {row[0] for row in self._db.execute("SELECT key FROM clips WHERE key != identity")}
         for manifest_row, identity, key, video_id, split, content in rows:
             before = known.pop(identity, None)
             if before is None:
-                inserts.append((next_id, identity, key, video_id, split, manifest_row, content))
+                # A whole video that turned out to be this clip has the key already: fetch will tell them apart.
+                inserts.append(
+                    (next_id, identity, None if key in taken else key, video_id, split, manifest_row, content)
+                )
                 next_id += 1
                 new += 1
                 continue
@@ -51,6 +55,8 @@ class ClipTables(Tables):
         self._db.executemany("UPDATE clips SET manifest_row = ?, content = ? WHERE clip_id = ?", updates)
         left_out = [(clip_id,) for clip_id, *_ in known.values()]
         self._db.executemany("UPDATE clips SET manifest_row = NULL WHERE clip_id = ?", left_out)
+        for statement in COUNT_ALL.split(";"):
+            self._db.execute(statement)
         self.commit()
         return SyncReport(new=new, same=same, changed=changed, left_out=len(left_out))
 
@@ -154,12 +160,17 @@ class ClipTables(Tables):
             "LEFT JOIN outcomes o ON o.clip_id = f.clip_id AND o.stage = 'filter' WHERE manifest_row IS NOT NULL"
         )
 
-    def refused_without_facts(self) -> list[tuple[str, int]]:
-        """(reason, number of clips) that filter refused because nothing could be measured."""
+    def filter_counts(self) -> list[tuple[str, int]]:
+        """(reason, number of clips) of filter's outcomes; the empty reason is that of the kept ones."""
         return self._db.execute(
-            "SELECT reason, count(*) FROM outcomes JOIN clips USING (clip_id) LEFT JOIN facts USING (clip_id) "
-            "WHERE stage = 'filter' AND facts.clip_id IS NULL AND manifest_row IS NOT NULL GROUP BY reason"
+            "SELECT reason, sum(number) FROM tallies WHERE stage = 'filter' AND number > 0 GROUP BY reason"
         ).fetchall()
+
+    def forget_facts(self, clip_id: int) -> None:
+        """Makes a clip measured anew."""
+        self.begin()
+        self._db.execute("DELETE FROM facts WHERE clip_id = ?", (clip_id,))
+        self.forget_outcome(clip_id, "filter")
 
     def outcomes_of(self, clip_id: int) -> dict[str, tuple[Outcome, int, float]]:
         """Outcome, number of attempts and time (seconds since 1970) of each stage that has one."""
@@ -195,9 +206,5 @@ class ClipTables(Tables):
 
     def counts(self) -> dict[tuple[str, str, str, str], int]:
         """Number of clips of the manifest by (split, stage, status, reason); stage `manifest` counts all."""
-        rows = self._db.execute(
-            "SELECT split, 'manifest', '', '', count(*) FROM clips WHERE manifest_row IS NOT NULL GROUP BY split "
-            "UNION ALL SELECT split, stage, status, reason, count(*) FROM outcomes JOIN clips USING (clip_id) "
-            "WHERE manifest_row IS NOT NULL GROUP BY split, stage, status, reason"
-        )
+        rows = self._db.execute("SELECT split, stage, status, reason, number FROM tallies WHERE number > 0")
         return {(r[0], r[1], r[2], r[3]): int(r[4]) for r in rows}

@@ -74,37 +74,42 @@ class PlanTables(Tables):
         )
         return {row[0] for row in rows}
 
-    def rows_in_shards(self) -> set[int]:
+    def rows_in_shards(self) -> list[int]:
         """Manifest rows of all clips that are in shards."""
         rows = self._db.execute(
             "SELECT manifest_row FROM clips JOIN outcomes USING (clip_id) WHERE stage = 'shard' AND status = 'kept' "
             "AND manifest_row IS NOT NULL"
         )
-        return {row[0] for row in rows}
+        return [row[0] for row in rows]
 
-    def first_kept(self, number: int) -> list[PlannedClip]:
-        """Some kept clips, as if planned, to estimate sizes from."""
+    def first_ready(self, number: int) -> list[PlannedClip]:
+        """Some clips whose media are there and that nobody refused, as if planned, to estimate sizes from."""
         cursor = self._db.execute(
             "SELECT c.split, 0, c.clip_id, c.identity, c.key, c.video_id, c.manifest_row, c.content, "
-            "m.path, m.offset_seconds, m.source, f.facts, 'kept', '', 'kept', '', NULL, NULL "
-            "FROM clips c JOIN media m USING (clip_id) JOIN facts f USING (clip_id) "
-            "JOIN outcomes b ON b.clip_id = c.clip_id AND b.stage = 'filter' AND b.status = 'kept' "
-            "WHERE manifest_row IS NOT NULL AND m.path != '' ORDER BY c.clip_id LIMIT ?",
+            "m.path, m.offset_seconds, m.source, f.facts, 'kept', '', b.status, b.reason, NULL, NULL "
+            "FROM clips c JOIN media m USING (clip_id) LEFT JOIN facts f USING (clip_id) "
+            "LEFT JOIN outcomes b ON b.clip_id = c.clip_id AND b.stage = 'filter' "
+            "WHERE manifest_row IS NOT NULL AND m.path != '' AND coalesce(b.status, 'kept') = 'kept' "
+            "ORDER BY c.clip_id LIMIT ?",
             (number,),
         )
         return [PlannedClip(*row) for row in cursor]
 
     def finished_shards(self) -> dict[tuple[str, int], ShardRow]:
         """Finished shards by (split, shard)."""
-        return {(r[0], r[1]): ShardRow(*r) for r in self._db.execute("SELECT * FROM shards")}
+        rows = self._db.execute(
+            "SELECT split, shard, digest, num_samples, size_bytes, tar_sha256, settings, touched FROM shards"
+        )
+        return {(r[0], r[1]): ShardRow(*r) for r in rows}
 
     def record_shard(self, shard: ShardRow) -> None:
-        """Notes that a shard is finished."""
+        """Notes that a shard is finished; after this, whatever changes about its clips marks it as touched."""
         self.begin()
         self._db.execute(
-            "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
-            (shard.split, shard.shard, shard.digest, shard.num_samples, shard.size_bytes, shard.tar_sha256),
-        )
+            "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (shard.split, shard.shard, shard.digest, shard.num_samples, shard.size_bytes, shard.tar_sha256,
+             shard.settings, shard.touched),
+        )  # fmt: skip
 
     def forget_shard(self, split: str, shard: int) -> None:
         """Notes that a shard is no longer finished."""

@@ -108,6 +108,14 @@ class PlannedClip:
         return Status.KEPT.value, ""
 
     @property
+    def unmeasured(self) -> bool:
+        """Whether the media are there and nobody has decided yet: the shard stage measures on the way."""
+        return bool(
+            self.manifest_row is not None and self.fetch_status == Status.KEPT.value and self.filter_status is None
+            and self.path
+        )  # fmt: skip
+
+    @property
     def wanted(self) -> bool:
         """Whether the clip belongs into its shard: kept, and not refused while the shard was made."""
         return self.standing()[0] == Status.KEPT.value and self.shard_status != Status.DROPPED.value
@@ -115,7 +123,13 @@ class PlannedClip:
 
 @dataclass(frozen=True, slots=True)
 class ShardRow:
-    """A finished shard."""
+    """A finished shard.
+
+    Attributes:
+        digest: of what it was made of.
+        settings: hash of the sample settings it was made with.
+        touched: 1 when something about its clips has changed since.
+    """
 
     split: str
     shard: int
@@ -123,6 +137,8 @@ class ShardRow:
     num_samples: int
     size_bytes: int
     tar_sha256: str
+    settings: str = ""
+    touched: int = 0
 
 
 @dataclass(frozen=True, slots=True)

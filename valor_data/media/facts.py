@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import json
+from dataclasses import dataclass, field
 from typing import Any
 
 FACTS_VERSION = 2
@@ -74,9 +75,23 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as JSON types; spans become lists of two."""
-        return {**asdict(self), "audio_spans": [list(span) for span in self.audio_spans]}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "audio_spans": [list(span) for span in self.audio_spans]}
+
+    def to_json(self) -> str:
+        """The facts as canonical JSON: the same facts give the same text."""
+        return canonical_json(self.to_dict())
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Facts:
         """The inverse of `to_dict`; also of what JSON made of it."""
         return cls(**{**values, "audio_spans": tuple((float(a), float(b)) for a, b in values["audio_spans"])})
+
+
+def canonical_json(tree: object) -> str:
+    """JSON with sorted keys and no spaces.
+
+    Raises:
+        ValueError: NaN or an infinity.
+    """
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)

@@ -76,6 +76,7 @@ class Admission:
     _in_hand: Counter[str] = field(default_factory=Counter)
     _watch: SuccessWatch = field(init=False)
     _network_failures: int = 0
+    _last_failure: str = ""
     _num_successes: int = 0
     _disk_failures: int = 0
     _pause_until: float = 0.0
@@ -96,6 +97,8 @@ class Admission:
         while self.stopped is None:
             if not self._returned and not self._draw():
                 if not in_hand.total():
+                    if self.is_watched and 0 < self._network_failures == self.num_asked:
+                        self._stop_without_network(self._last_failure)
                     return
                 yield IDLE
                 continue
@@ -250,17 +253,21 @@ class Admission:
 
     def _network_failed(self, unit: VideoUnit, detail: str, now: float) -> bool:
         self._network_failures += 1
+        self._last_failure = detail
         if unit.is_probe or self.probe is None:
             self.addresses[unit.address].probe_failed(now)
         if not self._num_successes and self._network_failures >= NETWORK_DOWN_AFTER:
-            self.stopped = ValorDataError(
-                f"the network is the problem, not the clips: {detail}. Check the connection (and the proxy, if one "
-                "is set), then run the same command again; no clip was marked dead"
-            )
+            self._stop_without_network(detail)
         elif self._num_successes and self._network_failures % NETWORK_PAUSE_AFTER == 0:
             self._pause_until = now + min(600.0, 15.0 * self._network_failures / NETWORK_PAUSE_AFTER)
             self._say("the network seems to be down: pausing")
         return not unit.is_probe
+
+    def _stop_without_network(self, detail: str) -> None:
+        self.stopped = ValorDataError(
+            f"the network is the problem, not the clips: {detail}. Check the connection (and the proxy, if one "
+            "is set), then run the same command again; no clip was marked dead"
+        )
 
     def is_healthy(self, name: str, now: float) -> bool:
         """Whether an address brought a video a short while ago: only then is a removal believed."""

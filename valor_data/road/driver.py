@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from valor_data.errors import Status
+from valor_data.errors import Status, ValorDataError
 from valor_data.execute import Executor
 from valor_data.execute.local import LocalExecutor, available_cores
 from valor_data.ledger import STAGES, Ledger, MediaRow, Outcome
@@ -138,7 +138,11 @@ class Driver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.ledger.close()
+        try:
+            if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit, ValorDataError)):
+                self._repair()  # workers are gone: what they had finished is adopted
+        finally:
+            self.ledger.close()
         if kind is None:
             self.work.clean_tmp()
 

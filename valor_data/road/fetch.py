@@ -10,7 +10,7 @@ from pathlib import Path
 
 from valor_data.config import FetchSection
 from valor_data.errors import REASONS, ClipError, Status
-from valor_data.execute import Executor, Lost
+from valor_data.execute import Executor, Idle, Lost
 from valor_data.fetch import ClipRequest, FetchedClip, Location, Obtained, Source, VideoResult, VideoUnit
 from valor_data.fetch.folder import FolderSource
 from valor_data.fetch.sources import absolute_source, open_source
@@ -141,27 +141,42 @@ class _FetchRun:
         try:
             answers = executor.run(
                 fetch_video,
-                self.admission.units(),
+                self._paced_units(),
                 deadline_seconds=self.section.video_deadline_seconds,
                 in_flight=in_flight,
             )
             for unit, result in answers:
                 self._take(unit, result)
+                self._keep()
                 if self.driver.commit_now_and_then():
                     self._settle_books()
         finally:
             executor.close()
             self._settle_books()
 
-    def _settle_books(self) -> None:
-        """Makes what came durable, and only then forgets the journals that would have told of it."""
-        for address in self.admission.addresses.values():
-            self.driver.ledger.set_address(address.name, address.to_json())
-        self.driver.ledger.set_meta("known_good_video", self._known_good)
+    def _paced_units(self) -> Iterator[VideoUnit | Idle]:
+        """What admission gives, with a sign of life during long pauses."""
+        for unit in self.admission.units():
+            if isinstance(unit, Idle):
+                self.metrics.write(self.report)
+            yield unit
+
+    def _keep(self) -> None:
+        """Makes what came durable, and only then forgets the journals that would have told of it.
+
+        After every video: the next answer may be half an hour away, and what a kill costs is asked for again.
+        """
         self.driver.ledger.commit()
         for journal in self._journals:
             journal.unlink(missing_ok=True)
         self._journals.clear()
+
+    def _settle_books(self) -> None:
+        """Keeps the state of the addresses, and tells how far the run is."""
+        for address in self.admission.addresses.values():
+            self.driver.ledger.set_address(address.name, address.to_json())
+        self.driver.ledger.set_meta("known_good_video", self._known_good)
+        self._keep()
         self.metrics.write(self.report)
 
     def _take(self, unit: VideoUnit, result: VideoResult | Lost) -> None:
@@ -184,6 +199,8 @@ class _FetchRun:
             self.driver.ledger.add_attempt(clip.clip_id, attempt)
             if own:
                 self._record(unit, clip, now)
+        if not own:
+            self._settle_books()  # a pause must outlast a kill
         if any(clip.outcome.status is Status.KEPT for clip in result.clips):
             self._known_good = unit.video_id
         self.metrics.add_bytes(result.size_bytes)

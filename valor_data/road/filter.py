@@ -6,9 +6,11 @@ import itertools
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from valor_data.clip import parse_key
 from valor_data.config import FilterSection
+from valor_data.errors import Status
 from valor_data.execute import Lost
 from valor_data.filter.decide import decide
 from valor_data.filter.measure import Measured, MeasureRequest, MeasureUnit, measure_clips
@@ -22,7 +24,12 @@ CLIPS_A_UNIT = 8
 
 
 def run_filter(
-    driver: Driver, section: FilterSection, modalities: str, *, explicit: Collection[str] = ()
+    driver: Driver,
+    section: FilterSection,
+    modalities: str,
+    *,
+    explicit: Collection[str] = (),
+    measure: bool = True,
 ) -> StageReport:
     """Measures what has no facts yet, then decides about every clip that has.
 
@@ -31,14 +38,26 @@ def run_filter(
         section: the `[filter]` settings.
         modalities: what the run holds.
         explicit: names of the settings that were given for this run.
+        measure: False: decide only about clips that are measured; the shard stage measures the others.
 
     Returns:
         How all measured clips stand now.
     """
     section = driver.remember("filter", section, explicit, REMEMBERED)
     report = StageReport("filter")
-    _measure_pending(driver, section, modalities, report)
-    _decide_all(driver, section, modalities, report)
+    if measure:
+        _measure_pending(driver, section, modalities, report)
+    if _decide_all(driver, section, modalities) and measure:
+        _measure_pending(driver, section, modalities, report)
+        _decide_all(driver, section, modalities)
+    return filter_report(driver, report)
+
+
+def filter_report(driver: Driver, report: StageReport | None = None) -> StageReport:
+    """How all measured clips stand now."""
+    report = report or StageReport("filter")
+    for reason, number in driver.ledger.filter_counts():
+        report.count(Outcome.refused(reason) if reason else Outcome.kept(), number)
     return report
 
 
@@ -101,15 +120,33 @@ def _record(
     return []
 
 
-def _decide_all(driver: Driver, section: FilterSection, modalities: str, report: StageReport) -> None:
+def _decide_all(driver: Driver, section: FilterSection, modalities: str) -> int:
+    """Decides about every clip that has facts.
+
+    A clip that the sound alone refused while its shard was made has no facts of its picture. When a moved
+    threshold would keep it, those facts are not enough: they are dropped, and the clip is measured again.
+
+    Returns:
+        How many clips must be measured again.
+    """
     changed: list[tuple[int, Outcome]] = []
-    for clip_id, facts, status, reason in driver.ledger.all_facts():
-        outcome = decide(json.loads(facts), section, modalities)
-        report.count(outcome)
-        if (outcome.status.value, outcome.reason) != (status, reason):
+    partial: list[int] = []
+    for clip_id, text, status, reason in driver.ledger.all_facts():
+        facts = json.loads(text)
+        outcome = decide(facts, section, modalities)
+        if (outcome.status.value, outcome.reason) == (status, reason):
+            continue
+        if outcome.status is Status.KEPT and _is_partial(facts, modalities):
+            partial.append(clip_id)
+        else:
             changed.append((clip_id, outcome))
     for clip_id, outcome in changed:
         driver.ledger.record(clip_id, "filter", outcome)
+    for clip_id in partial:
+        driver.ledger.forget_facts(clip_id)
     driver.ledger.commit()
-    for reason, number in driver.ledger.refused_without_facts():
-        report.count(Outcome.refused(reason), number)
+    return len(partial)
+
+
+def _is_partial(facts: dict[str, Any], modalities: str) -> bool:
+    return "v" in modalities and facts["has_video"] and facts["decodable"] and not facts["num_pictures_decoded"]

@@ -12,7 +12,8 @@ from valor_data.fetch.sources import absolute_source
 from valor_data.manifest import ManifestOptions, build_manifest, write_manifest
 from valor_data.road.driver import Driver, StageReport
 from valor_data.road.fetch import run_fetch
-from valor_data.road.filter import run_filter
+from valor_data.road.filter import REMEMBERED as FILTER_FIELDS
+from valor_data.road.filter import filter_report, run_filter
 from valor_data.road.shard import run_shard
 
 
@@ -43,8 +44,12 @@ def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[St
     if "source" in explicit("fetch"):
         fetch = replace(fetch, source=absolute_source(fetch.source, base))
     yield run_fetch(driver, fetch, manifest=manifest, explicit=explicit("fetch"))
-    yield run_filter(driver, config.filter, modalities, explicit=explicit("filter"))
-    yield run_shard(driver, config.shard, modalities, explicit=explicit("shard"))
+    # What is new is measured while its shard is made, in one pass; here only thresholds that moved are applied.
+    run_filter(driver, config.filter, modalities, explicit=explicit("filter"), measure=False)
+    thresholds = driver.remember("filter", config.filter, explicit("filter"), FILTER_FIELDS)
+    sharded = run_shard(driver, config.shard, modalities, thresholds=thresholds, explicit=explicit("shard"))
+    yield filter_report(driver)
+    yield sharded
 
 
 def build_listed(driver: Driver, config: Config, base: Path) -> Path | None:

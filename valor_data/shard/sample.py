@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,20 @@ import numpy as np
 
 from valor_data.clip import Caption, Clip, Seconds
 from valor_data.config import ShardSection
-from valor_data.media.extract import extract_clip
+from valor_data.errors import ClipError, Status
+from valor_data.ledger import Outcome
+from valor_data.media.extract import ClipFeatures, FeatureSettings, extract_clip
 from valor_data.media.facts import Facts
 from valor_data.media.flac import audio_flac
 from valor_data.media.frames import FrameSettings
 from valor_data.media.mel import MelSettings
+from valor_data.media.take import take_clip
 from valor_data.media.transcode import transcode_mp4
 
 SAMPLE_SCHEMA_VERSION = 1
+
+Judge = Callable[[Mapping[str, Any]], Outcome]
+"""Says of a clip's facts whether it is kept; picklable."""
 
 MEL_FRONT_ENDS = {"valor": MelSettings.valor, "ast": MelSettings.ast}
 """Front ends of the log-mel by their name in `[shard] mel`."""
@@ -56,6 +63,10 @@ class SampleSettings:
             include=tuple(sorted(set(section.include))),
         )
 
+    def features(self) -> FeatureSettings:
+        """The part of the settings that decoding needs."""
+        return FeatureSettings(self.modalities, self.frames, self.mel)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; part of a shard's digest."""
         return {
@@ -86,18 +97,18 @@ class SampleRequest:
         clip: the annotation.
         path: the media file; None when the media were discarded (its members come from the former tar).
         offset_seconds: the second of the video at which the file's second 0 lies.
-        facts: what was measured, as JSON.
+        facts: what was measured, as JSON; None when that is still to be done.
         source: what is known of the origin, as JSON.
-        digest: of everything above that the sample shows.
+        content: hash of the annotation.
     """
 
     clip_id: int
     clip: Clip
     path: Path | None
     offset_seconds: Seconds
-    facts: str
+    facts: str | None
     source: str
-    digest: str
+    content: str
 
     @property
     def key(self) -> str:
@@ -105,33 +116,71 @@ class SampleRequest:
         return self.clip.key or ""
 
 
-def make_members(request: SampleRequest, settings: SampleSettings, scratch: Path) -> dict[str, bytes]:
-    """Decodes a clip and makes the members of its sample.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of a clip.
+
+    Attributes:
+        members: extension to bytes, for each of `SampleSettings.member_names`; None when it was refused.
+        facts: what was measured, as JSON; None when nothing could be.
+        judged: what the judge said of a clip that was measured here; None for a clip measured before.
+        refusal: why a clip that was to be kept cannot be decoded after all.
+    """
+
+    members: dict[str, bytes] | None
+    facts: str | None
+    judged: Outcome | None = None
+    refusal: ClipError | None = None
+
+
+def make_members(request: SampleRequest, settings: SampleSettings, judge: Judge, scratch: Path) -> Made:
+    """Decodes a clip and makes the members of its sample; measures it on the way if nobody has.
 
     Args:
         request: the clip.
         settings: what a sample holds.
+        judge: whether a clip with such facts is kept; asked only for clips that were not measured.
         scratch: a folder for files that come and go.
 
-    Returns:
-        Extension to bytes, for each of `SampleSettings.member_names`.
-
     Raises:
-        ClipError: the clip cannot be decoded after all.
         FileNotFoundError: the media file is gone.
     """
     clip, path = request.clip, request.path
     if path is None or not path.is_file():
         raise FileNotFoundError(str(path))
     end = clip.end if clip.end is not None else clip.start
-    features = extract_clip(
-        path, request.offset_seconds, clip.start, end, settings.frames, settings.mel, settings.modalities
-    )
+    span = (request.offset_seconds, clip.start, end)
+    try:
+        if request.facts is None:
+            taken = take_clip(path, *span, lambda facts: _keeps(judge, facts), settings.features())
+            facts, features, refusal = taken.facts.to_json(), taken.features, taken.refusal
+            judged = judge(taken.facts.to_dict())
+            if refusal is not None or features is None:
+                return Made(None, facts, judged, refusal)
+        else:
+            facts, judged = request.facts, None
+            features = extract_clip(path, *span, settings.frames, settings.mel, settings.modalities)
+        return Made(_members(request, settings, features, facts, scratch), facts, judged)
+    except ClipError as refusal:
+        if request.facts is None:
+            return Made(None, None, Outcome.refused(refusal.reason, refusal.detail))
+        return Made(None, request.facts, None, refusal)
+
+
+def _keeps(judge: Judge, facts: Facts) -> bool:
+    return judge(facts.to_dict()).status is Status.KEPT
+
+
+def _members(
+    request: SampleRequest, settings: SampleSettings, features: ClipFeatures, facts: str, scratch: Path
+) -> dict[str, bytes]:
+    clip, path = request.clip, request.path or scratch
     members: dict[str, bytes] = {
         "txt": first_caption(clip).encode(),
         "json": sample_json(
             request,
             settings,
+            facts,
             frame_moments=features.frame_moments,
             num_frames_clamped=features.num_frames_clamped,
             audio_spans=features.audio_spans,
@@ -141,6 +190,7 @@ def make_members(request: SampleRequest, settings: SampleSettings, scratch: Path
         members[f"frame_{number:02d}.jpg"] = jpeg
     if "a" in settings.modalities:
         members["mel.npy"] = array_bytes(features.mel)
+    end = clip.end if clip.end is not None else clip.start
     if "audio" in settings.include:
         members["flac"] = audio_flac(path, request.offset_seconds, clip.start, end)
     if "video" in settings.include:
@@ -166,6 +216,7 @@ def remake_members(request: SampleRequest, settings: SampleSettings, former: dic
         "json": sample_json(
             request,
             settings,
+            request.facts or "{}",
             frame_moments=before["frame_moments"],
             num_frames_clamped=before["num_frames_clamped"],
             audio_spans=before["audio_spans"],
@@ -181,6 +232,7 @@ def first_caption(clip: Clip) -> str:
 def sample_json(
     request: SampleRequest,
     settings: SampleSettings,
+    facts: str,
     *,
     frame_moments: Any,
     num_frames_clamped: int,
@@ -209,7 +261,7 @@ def sample_json(
         "audio_spans": [[round(float(a), 6), round(float(b), 6)] for a, b in audio_spans] or [[0.0, 0.0]],
         "mel": settings.mel.to_dict() if "a" in settings.modalities else MelSettings.valor().to_dict(),
         "modalities": settings.modalities,
-        "facts": facts_fields(request.facts),
+        "facts": facts_fields(facts),
         "source": {name: str(source.get(name, "")) for name in SOURCE_FIELDS},
     }
     return json.dumps(tree, ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode()

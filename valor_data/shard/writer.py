@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tarfile
 from collections import Counter
@@ -16,12 +15,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from valor_data.errors import ClipError, ShardError, Status
+from valor_data.errors import ShardError, Status
 from valor_data.guard import working_on
+from valor_data.ledger import Outcome
 from valor_data.shard import shard_name
-from valor_data.shard.sample import SampleRequest, SampleSettings, make_members, remake_members
+from valor_data.shard.sample import Judge, Made, SampleRequest, SampleSettings, make_members, remake_members
+from valor_data.shard.tar import FormerShard, Member, TarFile
 from valor_data.workdir import WorkDir, flush_to_disk, publish, written_aside
 
 SIDECAR_SCHEMA_VERSION = 1
@@ -50,9 +51,15 @@ class ShardUnit:
     slice_rows: tuple[SliceRow, ...]
     requests: tuple[SampleRequest, ...]
     settings: SampleSettings
+    judge: Judge
     work: Path
     tmp: Path
     clip_deadline_seconds: float
+
+    @property
+    def requested(self) -> frozenset[int]:
+        """Ids of the clips to make samples of."""
+        return frozenset(request.clip_id for request in self.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class ShardResult:
     """What became of a shard.
 
     Attributes:
+        measured: clip id to facts as JSON, for clips that were measured on the way.
+        judged: clip id to what the judge said of them.
         dropped: clip id to (reason, detail), for clips that could not be decoded after all.
         lost: clips whose media file is gone; then nothing was written.
         digest: of what the shard was made of; see `shard_digest`.
@@ -68,21 +77,13 @@ class ShardResult:
     split: str
     shard: int
     dropped: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    measured: Mapping[int, str] = field(default_factory=dict)
+    judged: Mapping[int, Outcome] = field(default_factory=dict)
     lost: tuple[int, ...] = ()
     digest: str = ""
     num_samples: int = 0
     size_bytes: int = 0
     tar_sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file inside a tar: where its bytes are."""
-
-    name: str
-    offset: int
-    size: int
-    sha256: str
 
 
 def shard_digest(settings: SampleSettings, clip_digests: Iterable[str]) -> str:
@@ -106,57 +107,89 @@ def build_shard(unit: ShardUnit) -> ShardResult:
     folder.mkdir(parents=True, exist_ok=True)
     tar_path = folder / f"{name}.tar"
     former = FormerShard(work, name)
-    dropped: dict[int, tuple[str, str]] = {}
-    lost: list[int] = []
-    members: dict[str, list[Member]] = {}
+    batch = _Batch()
     with TarFile(tar_path) as tar:
         for request in unit.requests:
             with working_on(str(request.clip_id), unit.clip_deadline_seconds):
                 try:
-                    files = _members_of(request, unit.settings, former, folder)
-                except ClipError as refusal:
-                    dropped[request.clip_id] = (refusal.reason, refusal.detail)
-                    continue
+                    made = _make(request, unit, former, folder)
                 except FileNotFoundError:
-                    lost.append(request.clip_id)
+                    batch.lost.append(request.clip_id)
                     continue
-            members[request.key] = tar.add_sample(request.key, files)
-    if lost:
+            batch.add(request, made)
+            if made.members is not None:
+                batch.members[request.key] = tar.add_sample(request.key, made.members)
+    if batch.lost:
         tar_path.unlink()
-        return ShardResult(unit.split, unit.shard, dropped=dropped, lost=tuple(lost))
-    kept = [request for request in unit.requests if request.clip_id not in dropped]
-    result = ShardResult(
-        unit.split,
-        unit.shard,
-        dropped=dropped,
-        digest=shard_digest(unit.settings, (request.digest for request in kept)),
-        num_samples=len(kept),
-        size_bytes=tar.size if kept else 0,
-        tar_sha256=tar.sha256 if kept else "",
-    )
-    _put_in_place(work, folder, unit, result, members)
+        return ShardResult(unit.split, unit.shard, dropped=batch.dropped, lost=tuple(batch.lost))
+    size, sha256 = (tar.size, tar.sha256) if batch.digests else (0, "")
+    result = batch.result(unit, shard_digest(unit.settings, batch.digests), size, sha256)
+    _put_in_place(work, folder, unit, result, batch.members)
     return result
 
 
-def sample_size_bytes(work: tuple[SampleRequest, SampleSettings, Path]) -> int | None:
+@dataclass(slots=True)
+class _Batch:
+    """What is gathered while a shard is made."""
+
+    dropped: dict[int, tuple[str, str]] = field(default_factory=dict)
+    measured: dict[int, str] = field(default_factory=dict)
+    judged: dict[int, Outcome] = field(default_factory=dict)
+    lost: list[int] = field(default_factory=list)
+    members: dict[str, list[Member]] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list)
+
+    def add(self, request: SampleRequest, made: Made) -> None:
+        """Takes note of one clip."""
+        if made.judged is not None:
+            self.judged[request.clip_id] = made.judged
+            if made.facts is not None:
+                self.measured[request.clip_id] = made.facts
+        if made.refusal is not None:
+            self.dropped[request.clip_id] = (made.refusal.reason, made.refusal.detail)
+        if made.members is not None:
+            self.digests.append(clip_digest(request.key, request.content, made.facts or "", request.source))
+
+    def result(self, unit: ShardUnit, digest: str, size_bytes: int, sha256: str) -> ShardResult:
+        """The shard's result."""
+        return ShardResult(
+            unit.split,
+            unit.shard,
+            dropped=self.dropped,
+            measured=self.measured,
+            judged=self.judged,
+            lost=tuple(self.lost),
+            digest=digest,
+            num_samples=len(self.digests),
+            size_bytes=size_bytes,
+            tar_sha256=sha256,
+        )
+
+
+def clip_digest(key: str, content: str, facts: str, source: str) -> str:
+    """Everything of a clip that its sample shows, besides the media themselves."""
+    return hashlib.blake2b("\x1f".join((key, content, facts, source)).encode(), digest_size=16).hexdigest()
+
+
+def sample_size_bytes(work: tuple[SampleRequest, SampleSettings, Judge, Path]) -> int | None:
     """Bytes that a clip's sample takes in a tar; None when it cannot be made."""
-    request, settings, scratch = work
     try:
-        files = make_members(request, settings, scratch)
-    except (ClipError, FileNotFoundError):
+        made = make_members(*work)
+    except FileNotFoundError:
         return None
-    return sum(tarfile.BLOCKSIZE * (1 + -(-len(data) // tarfile.BLOCKSIZE)) for data in files.values())
+    if made.members is None:
+        return None
+    return sum(tarfile.BLOCKSIZE * (1 + -(-len(data) // tarfile.BLOCKSIZE)) for data in made.members.values())
 
 
-def _members_of(
-    request: SampleRequest, settings: SampleSettings, former: FormerShard, scratch: Path
-) -> dict[str, bytes]:
+def _make(request: SampleRequest, unit: ShardUnit, former: FormerShard, scratch: Path) -> Made:
     if request.path is None:
-        return remake_members(request, settings, former.members(request.key, settings))
-    members = make_members(request, settings, scratch)
-    if tuple(sorted(members)) != settings.member_names():
-        raise ShardError(f"{request.key}: made {sorted(members)}, expected {settings.member_names()}")
-    return members
+        members = remake_members(request, unit.settings, former.members(request.key, unit.settings))
+        return Made(members, request.facts)
+    made = make_members(request, unit.settings, unit.judge, scratch)
+    if made.members is not None and tuple(sorted(made.members)) != unit.settings.member_names():
+        raise ShardError(f"{request.key}: made {sorted(made.members)}, expected {unit.settings.member_names()}")
+    return made
 
 
 def _put_in_place(
@@ -200,15 +233,11 @@ def _move_in_place(work: WorkDir, folder: Path, name: str, *, has_tar: bool) -> 
 
 def sidecar(unit: ShardUnit, result: ShardResult) -> dict[str, Any]:
     """The JSON beside a shard: counts, digest, settings, versions, and the tar's hash."""
-    kept = {request.clip_id for request in unit.requests} - set(result.dropped)
     counts: Counter[str] = Counter()
+    requested = unit.requested
     for row in unit.slice_rows:
-        if row.clip_id in kept:
-            counts["kept"] += 1
-        elif row.clip_id in result.dropped:
-            counts[f"dropped:{result.dropped[row.clip_id][0]}"] += 1
-        else:
-            counts[f"{row.status}:{row.reason}"] += 1
+        status, reason = _standing(row, requested, result)
+        counts[f"{status}:{reason}" if reason else status] += 1
     names = {row.clip_id: row.name for row in unit.slice_rows}
     return {
         "schema_version": SIDECAR_SCHEMA_VERSION,
@@ -226,6 +255,18 @@ def sidecar(unit: ShardUnit, result: ShardResult) -> dict[str, Any]:
     }
 
 
+def _standing(row: SliceRow, requested: frozenset[int], result: ShardResult) -> tuple[str, str]:
+    """How a clip of the slice stands once the shard is made."""
+    if row.clip_id in result.dropped:
+        return Status.DROPPED.value, result.dropped[row.clip_id][0]
+    judged = result.judged.get(row.clip_id)
+    if judged is not None and judged.status is not Status.KEPT:
+        return judged.status.value, judged.reason
+    if row.clip_id in requested:
+        return Status.KEPT.value, ""
+    return row.status, row.reason
+
+
 def package_versions() -> dict[str, str]:
     """Versions of the packages that can change the bytes of a sample."""
     return {name: metadata.version(name) for name in VERSIONED_PACKAGES}
@@ -235,20 +276,18 @@ def _write_index(path: Path, unit: ShardUnit, result: ShardResult, members: Mapp
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kept = {request.clip_id: request.key for request in unit.requests if request.clip_id not in result.dropped}
-    rows = []
+    keys = {request.clip_id: request.key for request in unit.requests}
+    rows, requested = [], unit.requested
     for row in unit.slice_rows:
-        status, reason = row.status, row.reason
-        if row.clip_id in result.dropped:
-            status, reason = Status.DROPPED.value, result.dropped[row.clip_id][0]
-        files = members[kept[row.clip_id]] if row.clip_id in kept else []
+        status, reason = _standing(row, requested, result)
+        files = members.get(keys.get(row.clip_id, ""), [])
         rows.append(
             {
-                "key": kept.get(row.clip_id, row.name),
+                "key": keys.get(row.clip_id, row.name),
                 "video_id": row.video_id,
                 "split": unit.split,
-                "status": Status.KEPT.value if row.clip_id in kept else status,
-                "reason": "" if row.clip_id in kept else reason,
+                "status": status,
+                "reason": reason,
                 "size_bytes": sum(member.size for member in files),
                 "members": [{"name": m.name, "offset": m.offset, "size": m.size, "sha256": m.sha256} for m in files],
             }
@@ -258,109 +297,3 @@ def _write_index(path: Path, unit: ShardUnit, result: ShardResult, members: Mapp
     texts = [(name, text) for name in ("key", "video_id", "split", "status", "reason")]
     columns: Any = [*texts, ("size_bytes", number), ("members", pa.list_(member))]
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
-
-
-class TarFile:
-    """A tar written member by member, hashed on the way. Use as a context manager."""
-
-    def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] = path.open("wb")
-        self._hasher = hashlib.sha256()
-        self.size = 0
-        # GNU form: like plain ustar for names up to 100 characters, and sound for longer ones.
-        self._tar = tarfile.TarFile(mode="w", fileobj=self, format=tarfile.GNU_FORMAT)  # type: ignore[arg-type]
-
-    def write(self, data: bytes) -> int:
-        """Takes the tar's bytes, in order."""
-        self._hasher.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        return self.size
-
-    def add_sample(self, key: str, files: Mapping[str, bytes]) -> list[Member]:
-        """Adds the members of a sample, sorted by name, side by side.
-
-        Returns:
-            Where the bytes of each member are.
-        """
-        members = []
-        for extension in sorted(files):
-            data = files[extension]
-            info = tarfile.TarInfo(f"{key}.{extension}")
-            info.size, info.mode, info.mtime = len(data), 0o644, 0
-            self._tar.addfile(info, _Bytes(data))
-            padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            digest = hashlib.sha256(data).hexdigest()
-            members.append(Member(info.name, self.size - padded, len(data), digest))
-        return members
-
-    def __enter__(self) -> TarFile:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self._tar.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the whole tar; final once it is closed."""
-        return self._hasher.hexdigest()
-
-
-class _Bytes:
-    """The least that `tarfile` asks of a file to read from."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self._data) if size < 0 else self._at + size
-        part = self._data[self._at : end]
-        self._at += len(part)
-        return part
-
-
-class FormerShard:
-    """The shard that stands where a new one will come: members of clips whose media were discarded."""
-
-    def __init__(self, work: WorkDir, name: str) -> None:
-        self._tar = work.shards / f"{name}.tar"
-        self._index = work.index / f"{name}.parquet"
-        self._members: dict[str, list[dict[str, Any]]] | None = None
-
-    def members(self, key: str, settings: SampleSettings) -> dict[str, bytes]:
-        """Extension to bytes of a clip.
-
-        Raises:
-            FileNotFoundError: the former shard does not hold the clip, or with other settings.
-        """
-        if self._members is None:
-            self._members = self._read_index(settings)
-        if key not in self._members:
-            raise FileNotFoundError(f"{key}: its media were discarded, and {self._tar.name} does not hold it")
-        files = {}
-        with self._tar.open("rb") as stream:
-            for member in self._members[key]:
-                stream.seek(member["offset"])
-                data = stream.read(member["size"])
-                if hashlib.sha256(data).hexdigest() != member["sha256"]:
-                    raise FileNotFoundError(f"{member['name']} in {self._tar.name} is damaged")
-                files[member["name"][len(key) + 1 :]] = data
-        return files
-
-    def _read_index(self, settings: SampleSettings) -> dict[str, list[dict[str, Any]]]:
-        import pyarrow.parquet as pq
-
-        sidecar_path = self._index.with_suffix(".json")
-        if not (self._index.is_file() and self._tar.is_file() and sidecar_path.is_file()):
-            return {}
-        if json.loads(sidecar_path.read_text())["settings"] != settings.to_dict():
-            return {}
-        rows = pq.read_table(self._index, columns=["key", "status", "members"]).to_pylist()
-        return {row["key"]: row["members"] for row in rows if row["status"] == Status.KEPT.value}

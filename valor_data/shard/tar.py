@@ -1,0 +1,132 @@
+"""The tar of a shard: written member by member with known offsets, and read again by them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from valor_data.errors import Status
+from valor_data.shard.sample import SampleSettings
+from valor_data.workdir import WorkDir
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file inside a tar: where its bytes are."""
+
+    name: str
+    offset: int
+    size: int
+    sha256: str
+
+
+class TarFile:
+    """A tar written member by member, hashed on the way. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[bytes] = path.open("wb")
+        self._hasher = hashlib.sha256()
+        self.size = 0
+        # GNU form: like plain ustar for names up to 100 characters, and sound for longer ones.
+        self._tar = tarfile.TarFile(mode="w", fileobj=self, format=tarfile.GNU_FORMAT)  # type: ignore[arg-type]
+
+    def write(self, data: bytes) -> int:
+        """Takes the tar's bytes, in order."""
+        self._hasher.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.size
+
+    def add_sample(self, key: str, files: Mapping[str, bytes]) -> list[Member]:
+        """Adds the members of a sample, sorted by name, side by side.
+
+        Returns:
+            Where the bytes of each member are.
+        """
+        members = []
+        for extension in sorted(files):
+            data = files[extension]
+            info = tarfile.TarInfo(f"{key}.{extension}")
+            info.size, info.mode, info.mtime = len(data), 0o644, 0
+            self._tar.addfile(info, _Bytes(data))
+            padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            digest = hashlib.sha256(data).hexdigest()
+            members.append(Member(info.name, self.size - padded, len(data), digest))
+        return members
+
+    def __enter__(self) -> TarFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._tar.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole tar; final once it is closed."""
+        return self._hasher.hexdigest()
+
+
+class _Bytes:
+    """The least that `tarfile` asks of a file to read from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def read(self, size: int = -1) -> bytes:
+        end = len(self._data) if size < 0 else self._at + size
+        part = self._data[self._at : end]
+        self._at += len(part)
+        return part
+
+
+class FormerShard:
+    """The shard that stands where a new one will come: members of clips whose media were discarded."""
+
+    def __init__(self, work: WorkDir, name: str) -> None:
+        self._tar = work.shards / f"{name}.tar"
+        self._index = work.index / f"{name}.parquet"
+        self._members: dict[str, list[dict[str, Any]]] | None = None
+
+    def members(self, key: str, settings: SampleSettings) -> dict[str, bytes]:
+        """Extension to bytes of a clip.
+
+        Raises:
+            FileNotFoundError: the former shard does not hold the clip, or with other settings.
+        """
+        if self._members is None:
+            self._members = self._read_index(settings)
+        if key not in self._members:
+            raise FileNotFoundError(f"{key}: its media were discarded, and {self._tar.name} does not hold it")
+        files = {}
+        with self._tar.open("rb") as stream:
+            for member in self._members[key]:
+                stream.seek(member["offset"])
+                data = stream.read(member["size"])
+                if hashlib.sha256(data).hexdigest() != member["sha256"]:
+                    raise FileNotFoundError(f"{member['name']} in {self._tar.name} is damaged")
+                files[member["name"][len(key) + 1 :]] = data
+        return files
+
+    def _read_index(self, settings: SampleSettings) -> dict[str, list[dict[str, Any]]]:
+        import pyarrow.parquet as pq
+
+        sidecar_path = self._index.with_suffix(".json")
+        if not (self._index.is_file() and self._tar.is_file() and sidecar_path.is_file()):
+            return {}
+        if json.loads(sidecar_path.read_text())["settings"] != settings.to_dict():
+            return {}
+        rows = pq.read_table(self._index, columns=["key", "status", "members"]).to_pylist()
+        return {row["key"]: row["members"] for row in rows if row["status"] == Status.KEPT.value}
