@@ -7,10 +7,16 @@ clip it belongs to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+
+def hide_passwords(text: str) -> str:
+    """The text with `***` in place of the name and password of every URL: for what is logged or kept."""
+    return re.sub(r"(?<=://)[^\s/@]+@", "***@", text)
 
 
 class ValorDataError(Exception):

@@ -32,7 +32,7 @@ from valor_data.workdir import WorkDir
 
 PLUGINS = Path(__file__).parent / "plugins"
 
-QUICK = ("--socket-timeout", "0.5", "--retries", "1", "--extractor-retries", "1", "--retry-sleep", "http:0")
+QUICK = ("--socket-timeout", "2", "--retries", "1", "--extractor-retries", "1", "--retry-sleep", "http:0")
 """yt-dlp's own options that keep a hostile origin from holding a test up."""
 
 
@@ -105,7 +105,7 @@ class Origin:
         self.media = MediaServer({})
         self._log: list[Extraction] = []
         self._told: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Origin:
         self.media.__enter__()
@@ -159,6 +159,13 @@ class Origin:
                  "vcodec": "avc1.42001E", "acodec": "mp4a.40.2"}
             ],
         }  # fmt: skip
+
+
+def youtube(origin: Origin, **settings: object) -> FetchSection:
+    """Settings to fetch from the local YouTube, as fast as it can be asked."""
+    given = {"source": "youtube", "workers": 3, "burst": 1000, "requests_per_hour": 100_000.0,
+             "extractor_args": origin.extractor_args, "yt_dlp_options": QUICK}  # fmt: skip
+    return FetchSection(**{**given, **settings})  # type: ignore[arg-type]
 
 
 class _Server(ThreadingHTTPServer):

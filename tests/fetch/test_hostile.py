@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from hostile import PLUGINS, QUICK, Clock, Notes, Origin, Says, fetch, name_of, reached, told, write_list
-from small_media import make_video
+from hostile import QUICK, Clock, Notes, Origin, Says, fetch, name_of, reached, told, write_list, youtube
 
 from valor_data.config import FetchSection
 from valor_data.demo import Fault, MediaServer
@@ -18,29 +16,6 @@ from valor_data.errors import REASONS, ReasonClass
 PAGE = b"<!doctype html><html><body><video src='http://127.0.0.1:1/x.mp4'></video></body></html>"
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.1:1/other.ts\n#EXT-X-ENDLIST\n"
 CONCAT = b"ffconcat version 1.0\nfile '/etc/passwd'\n"
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_video(tmp_path_factory.mktemp("video") / "v.mp4")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def origin(video: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
-    monkeypatch.syspath_prepend(str(PLUGINS))  # workers get the driver's path
-    with Origin(video, clock) as running:
-        yield running
-
-
-def youtube(origin: Origin, **settings: object) -> FetchSection:
-    given = {"source": "youtube", "workers": 3, "burst": 1000, "requests_per_hour": 100_000.0,
-             "extractor_args": origin.extractor_args, "yt_dlp_options": QUICK}  # fmt: skip
-    return FetchSection(**{**given, **settings})  # type: ignore[arg-type]
 
 
 ABOUT_THE_VIDEO = [
@@ -198,8 +173,8 @@ MEDIA: list[tuple[str, str, Fault]] = [
     ("503_twice", "", Fault(status=503, times=1)),
     ("500", "server_error", Fault(status=500)),
     ("503", "server_error", Fault(status=503)),
-    ("stalls", "network", Fault(delay_seconds=1.5)),
-    ("drips", "network", Fault(bytes_per_second=400)),
+    ("stalls", "network", Fault(delay_seconds=5)),
+    ("drips", "network", Fault(bytes_per_second=200)),
     ("cut_once", "", Fault(cut_after_bytes=1000, times=1)),
     ("cut", "network", Fault(body=b"x" * 5000, cut_after_bytes=1000)),
     ("lies_more", "network", Fault(body=b"x" * 5000, headers={"Content-Length": "9000"}, cut_after_bytes=4999)),
@@ -226,7 +201,7 @@ def test_a_hostile_server_behind_a_url_template(origin: Origin, video: Path, tmp
         expected[reached(origin, name_of("other"), Fault(redirect_to=other.url_template))] = "not_media"
         manifest = write_list(tmp_path / "lists" / "m.parquet", list(expected))
         section = FetchSection(source=origin.media.url_template, workers=4, yt_dlp_options=QUICK,
-                               video_deadline_seconds=4)  # fmt: skip
+                               video_deadline_seconds=8)  # fmt: skip
         fetch(tmp_path / "work", manifest, section)
         assert other.requests == [], "the other host sees nothing"
     found = told(tmp_path / "work")

@@ -5,7 +5,9 @@ Each command module imports only typer at its top, so that `valor-data --help` c
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -60,8 +62,15 @@ def _options(
         os.environ["VALOR_DATA_DEBUG"] = "1"
 
 
+def _stop(number: int, frame: object) -> None:
+    """What stops a service stops a run as Ctrl-C does: workers first, and what came back is kept."""
+    raise SystemExit(128 + number)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line: one line for an error, never a traceback (unless `--debug`), and an exit code."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _stop)
     try:
         # What `typer.Exit` carries comes back as a value here.
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from valor_data.errors import REASONS, ConfigError, ValorDataError
+from valor_data.errors import REASONS, ConfigError, ValorDataError, hide_passwords
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +45,8 @@ def report_error(error: BaseException) -> int:
         _print_error("stopped; the same command goes on from here")
         return 130
     if isinstance(error, SystemExit):
+        if error.code == 128 + signal.SIGTERM:
+            _print_error("told to stop; the same command goes on from here")
         return error.code if isinstance(error.code, int) else 1
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # wrong usage, in the words of the option parser
         error.show()
@@ -101,7 +104,7 @@ def begin_log(work: WorkDir, command: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     root.propagate = False
-    log.info("valor-data %s", " ".join([command, *sys.argv[2:]]))
+    log.info("valor-data %s", hide_passwords(" ".join([command, *sys.argv[2:]])))
 
 
 class LogProgress:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
-from valor_data.errors import ClipError
+from valor_data.errors import ClipError, hide_passwords
 
 _DECORATION = re.compile(r"^(?:error:|\r|\[[\w:+.-]+\]|got error:|[\w-]{11}:|\s)+", re.IGNORECASE)
 _STATUS_IN_TEXT = re.compile(r"http error (\d{3})", re.IGNORECASE)
@@ -79,8 +79,8 @@ def reason_of(error: BaseException) -> ClipError:
 
 
 def clean_text(text: str) -> str:
-    """Strips yt-dlp's decoration (`ERROR: [youtube] <id>: …`) and colours from a message."""
-    return _DECORATION.sub("", re.sub(r"\x1b\[[0-9;]*m", "", text)).strip()
+    """Strips yt-dlp's decoration (`ERROR: [youtube] <id>: …`), colours, and passwords in URLs from a message."""
+    return hide_passwords(_DECORATION.sub("", re.sub(r"\x1b\[[0-9;]*m", "", text)).strip())
 
 
 def http_status(chain: list[BaseException]) -> int | None:

@@ -51,6 +51,7 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
         An outcome for every clip of the unit; nothing a video causes is raised.
     """
     folder = _folder_of(unit)
+    journal: Path | None = None
     shutil.rmtree(folder, ignore_errors=True)
     settings = replace(unit.settings, proxies=(unit.proxy,) if unit.proxy else ())
     try:
@@ -59,7 +60,6 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
             unit.location.probe(folder, settings)
             return VideoResult(())
         results, ready = _prepare(unit, settings, folder)
-        journal = None
         if ready:
             journal = _write_journal(unit.tmp / f"{folder.name}.journal.json", ready)
             results += [_put_in_place(item, WorkDir.at(unit.work)) for item in ready]
@@ -67,6 +67,8 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
     except ClipError as refusal:
         return _refused(unit, refusal)
     except OSError as error:
+        if journal is not None:
+            journal.unlink(missing_ok=True)
         return _refused(unit, ClipError("disk", reason_of(error).detail))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
