@@ -86,17 +86,6 @@ def test_an_empty_database_is_migrated_once(path: Path) -> None:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     ours = {"meta", "addresses", "attempts", "clips", "outcomes", "media", "facts", "plan", "shards", "tallies"}
     assert tables == ours
-        "meta",
-        "addresses",
-        "attempts",
-        "clips",
-        "outcomes",
-        "media",
-        "facts",
-        "plan",
-        "shards",
-        "tallies",
-    }
 
 
 def test_an_old_ledger_keeps_what_it_holds(path: Path) -> None:
