@@ -44,7 +44,7 @@ def test_the_funnel_of_each_split_and_of_all(tmp_path: Path) -> None:
         {"stage": "filter", "status": "dropped", "reason": "silent", "count": 1},
     ]
     assert tree["splits"][1] == {
-        "split": "val", "manifest": 1, "fetch_kept": 1, "filter_kept": 0, "shard_kept": 0,
+        "split": "val", "manifest": 1, "yield": 0.0, "fetch_kept": 1, "filter_kept": 0, "shard_kept": 0,
         "fetch_pending": 0, "filter_pending": 1, "shard_pending": 0, "losses": [],
     }  # fmt: skip
 

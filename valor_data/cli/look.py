@@ -36,10 +36,10 @@ def print_status(status: RunStatus) -> None:
     from valor_data.look.status import next_step
 
     out = console()
-    table = plain_table("split", "manifest", "fetched", "kept", "in shards")
+    table = plain_table("split", "manifest", "fetched", "kept", "in shards", "yield")
     for funnel in [*status.splits, status.all] if len(status.splits) > 1 else status.splits:
         stages = [f"{funnel.kept[stage]:,}" for stage in ("fetch", "filter", "shard")]
-        table.add_row(funnel.split, f"{funnel.num_clips:,}", *stages)
+        table.add_row(funnel.split, f"{funnel.num_clips:,}", *stages, f"{funnel.yield_share:.1%}")
     out.print(table)
     if status.num_shards:
         out.print(f"\n{status.num_shards:,} shards, {status.num_samples:,} samples, {status.shard_bytes / 1e6:,.1f} MB")

@@ -32,6 +32,11 @@ class Funnel:
         ended = sum(number for (name, _, _), number in self.losses.items() if name == stage)
         return before - self.kept[stage] - ended
 
+    @property
+    def yield_share(self) -> float:
+        """Share of the manifest's clips that are in shards, 0 to 1."""
+        return self.kept["shard"] / self.num_clips if self.num_clips else 0.0
+
     def total(self, status: Status, stage: str | None = None) -> int:
         """Clips with a status, at one stage or at any."""
         return sum(n for (s, name, _), n in self.losses.items() if name == status.value and stage in (None, s))
@@ -41,6 +46,7 @@ class Funnel:
         return {
             "split": self.split,
             "manifest": self.num_clips,
+            "yield": round(self.yield_share, 6),
             **{f"{stage}_kept": self.kept[stage] for stage in STAGES},
             **{f"{stage}_pending": self.not_tried(stage) for stage in STAGES},
             "losses": [
