@@ -1,6 +1,6 @@
 """What a clip of 10 s out of a video of 10 minutes costs: whole, as a section, as byte ranges.
 
-    python benchmarks/fetch_bytes.py [--clips 5] [--latency-ms 50] [--megabytes-per-second 1.31072]
+    python benchmarks/fetch_bytes.py [--clips 5] [--latency-ms 50]
 
 Real files on a local server, one extraction a clip. Bytes are those the server wrote to its sockets; CPU is
 the fetching process's and its children's (ffmpeg), after one clip that is not counted. Prints Markdown.
@@ -22,15 +22,16 @@ from typing import Any
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "fetch"
 sys.path.insert(0, str(TESTS))
 
-from two_streams import PLUGINS, VIDEO_ID, TwoStreams, make_mp4_pair, make_webm_pair  # noqa: E402
+from two_streams import VIDEO_ID, TwoStreams, make_mp4_pair, make_webm_pair, stand_in  # noqa: E402
 
 from valor_data.config import FetchSection  # noqa: E402
-from valor_data.demo.serve import Fault, _Handler  # noqa: E402
+from valor_data.demo.serve import CHUNK_BYTES, Fault, _Handler  # noqa: E402
 from valor_data.fetch import ClipRequest, Obtained  # noqa: E402
 from valor_data.fetch.web import YouTubeLocation  # noqa: E402
 from valor_data.media.cut import cut  # noqa: E402
 
 SECONDS = 600
+BYTES_PER_SECOND = 20 * CHUNK_BYTES  # of one connection: a chunk of the server each 50 ms
 WAYS = ("whole", "section", "ranges")
 
 
@@ -55,10 +56,9 @@ def cpu_seconds() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def fetch_clips(watch: str, pieces: str, num_clips: int) -> None:
+def fetch_clips(pieces: str, num_clips: int) -> None:
     """The fetching process: a clip to warm up, then a word to the parent, then the clips."""
-    sys.path.insert(0, str(PLUGINS))
-    settings = FetchSection(extractor_args=(watch,), pieces=pieces, whole_below_bytes=0)
+    settings = FetchSection(pieces=pieces, whole_below_bytes=0)
     times: list[tuple[float, float]] = []
     for number in range(num_clips + 1):
         if number == 1:
@@ -79,8 +79,7 @@ def fetch_clips(watch: str, pieces: str, num_clips: int) -> None:
 
 def measure(server: TwoStreams, counted: Counted, pieces: str, num_clips: int) -> tuple[float, float, float, float]:
     """Bytes, requests, seconds and CPU seconds a clip."""
-    watch = server.settings().extractor_args[0]
-    command = [sys.executable, __file__, "--child", watch, pieces, "--clips", str(num_clips)]
+    command = [sys.executable, __file__, "--child", server.watch, pieces, "--clips", str(num_clips)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         if child.stdin is None or child.stdout is None or child.stdout.readline() != "warm\n":
             raise SystemExit(f"{pieces}: the fetching process failed")
@@ -97,11 +96,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=5)
     parser.add_argument("--latency-ms", type=float, default=50.0)
-    parser.add_argument("--megabytes-per-second", type=float, default=1.31072)  # a chunk of the server each 50 ms
     parser.add_argument("--child", nargs=2, metavar=("WATCH", "WAY"))
     given = parser.parse_args()
     if given.child:
-        fetch_clips(*given.child, given.clips)
+        watch, pieces = given.child
+        with stand_in(watch):
+            fetch_clips(pieces, given.clips)
         return
     counted = Counted()
     print(
@@ -116,9 +116,8 @@ def main() -> None:
             else:
                 files = make_webm_pair(place, SECONDS, *(("-cues_to_front", 1) if "front" in name else ()))
             with TwoStreams(files, SECONDS) as server:
-                limit = round(given.megabytes_per_second * 1e6)
                 for stream in files:
-                    server.fail(stream, delay_seconds=given.latency_ms / 1000, bytes_per_second=limit)
+                    server.fail(stream, delay_seconds=given.latency_ms / 1000, bytes_per_second=BYTES_PER_SECOND)
                 for pieces in WAYS:
                     num_bytes, requests, wall, cpu = measure(server, counted, pieces, given.clips)
                     share = num_bytes / server.size_bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,17 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from valor_data.errors import ClipError, Status
-from valor_data.fetch import ClipRequest, Obtained, VideoUnit
-from valor_data.fetch.video import fetch_video
-from valor_data.fetch.web import YouTubeLocation
-from valor_data.media.fragment_index import read_index
-from valor_data.media.fragments import FragmentIndex
-
-sys.path.insert(0, str(Path(__file__).parent))
 from two_streams import (
-    PLUGINS,
     VIDEO_ID,
     TwoStreams,
     ffmpeg,
@@ -30,9 +19,15 @@ from two_streams import (
     make_webm_pair,
     shown,
     source,
+    stand_in,
 )
 
-sys.path.insert(0, str(PLUGINS))
+from valor_data.errors import ClipError, Status
+from valor_data.fetch import ClipRequest, Obtained, VideoUnit
+from valor_data.fetch.video import fetch_video
+from valor_data.fetch.web import YouTubeLocation
+from valor_data.media.fragment_index import read_index
+from valor_data.media.fragments import FragmentIndex
 
 LONG, SHORT = 600, 120
 Maker = Callable[[str], dict[str, Path]]
@@ -214,7 +209,8 @@ def test_fetched_clips_end_in_the_work_folder(origins: Any, tmp_path: Path) -> N
     for folder in ("work", "tmp"):
         (tmp_path / folder).mkdir()
     unit = VideoUnit(VIDEO_ID, clips, YouTubeLocation(VIDEO_ID), server.settings(), tmp_path / "work", tmp_path / "tmp")
-    done = {clip.clip_id: clip for clip in fetch_video(unit).clips}
+    with stand_in(server.watch):
+        done = {clip.clip_id: clip for clip in fetch_video(unit).clips}
     assert done[3].outcome.reason == "short"
     for number, span in enumerate(spans[:3]):
         assert done[number].outcome.status is Status.KEPT

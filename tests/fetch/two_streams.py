@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+from yt_dlp.extractor.youtube import YoutubeIE
 
 from valor_data.config import FetchSection
 from valor_data.demo.serve import Fault, MediaServer
@@ -20,11 +23,32 @@ from valor_data.fetch.web import YouTubeLocation
 from valor_data.media.playback import clip_pictures, clip_sound
 from valor_data.media.transcode import ffmpeg_path
 
-PLUGINS = Path(__file__).parent / "plugins"
 VIDEO_ID = "twostreams_"
 QUICK = ("--socket-timeout", "2", "--retries", "2", "--retry-sleep", "http:0")
 
 FRAGMENTED = ("-movflags", "+frag_keyframe+empty_moov+default_base_moof+dash+global_sidx")
+
+
+@contextmanager
+def stand_in(watch: str) -> Iterator[None]:
+    """YouTube's extractor in this process asks `watch` for its answer.
+
+    No plugin: those stay for as long as the process lives, and other tests have theirs.
+    """
+
+    class StandInIE(YoutubeIE):  # type: ignore[misc]
+        @classmethod
+        def ie_key(cls) -> str:
+            return "Youtube"
+
+        def _real_extract(self, url: str) -> Any:
+            return self._download_json(watch, self._match_id(url))
+
+    with (
+        mock.patch("yt_dlp.plugins.load_all_plugins"),
+        mock.patch("yt_dlp.extractor.get_info_extractor", return_value=StandInIE),
+    ):
+        yield
 
 
 def ffmpeg(*arguments: object) -> None:
@@ -86,7 +110,7 @@ class TwoStreams:
 
             def do_GET(self) -> None:
                 outer.num_extractions += 1
-                body = json.dumps({"kind": "info", "text": "", "info": outer.info()}).encode()
+                body = json.dumps(outer.info()).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -102,6 +126,11 @@ class TwoStreams:
         self._watch.server_close()
         self._thread.join()
         self.media.__exit__(None, None, None)
+
+    @property
+    def watch(self) -> str:
+        """Where the extractor asks."""
+        return f"http://127.0.0.1:{self._watch.server_address[1]}/"
 
     @property
     def size_bytes(self) -> int:
@@ -128,8 +157,7 @@ class TwoStreams:
         return {"id": VIDEO_ID, "title": "t", "channel_id": "UC-two", "license": "CC BY", "formats": formats, **given}
 
     def settings(self, **changes: Any) -> FetchSection:
-        watch = f"youtube:stand_in=http://127.0.0.1:{self._watch.server_address[1]}"
-        given = {"extractor_args": (watch,), "yt_dlp_options": QUICK, "whole_below_bytes": 0, **changes}
+        given = {"yt_dlp_options": QUICK, "whole_below_bytes": 0, **changes}
         return FetchSection(**given)
 
     def obtain(
@@ -140,7 +168,8 @@ class TwoStreams:
         self.num_extractions = 0
         into.mkdir(parents=True, exist_ok=True)
         clips = [ClipRequest(i, f"clip{i}", start, end) for i, (start, end) in enumerate(spans)]
-        found = YouTubeLocation(VIDEO_ID).obtain(clips, into, self.settings(**changes))
+        with stand_in(self.watch):
+            found = YouTubeLocation(VIDEO_ID).obtain(clips, into, self.settings(**changes))
         return [found[clip.clip_id] for clip in clips]
 
     def fetch(self, into: Path, span: tuple[float, float], **changes: Any) -> Obtained:
