@@ -27,6 +27,8 @@ GROWTH_AN_HOUR = 1.05
 """A clean hour raises the rate by 5 %, up to the ceiling."""
 FIRST_PAUSE_SECONDS = 900.0
 LONGEST_PAUSE_SECONDS = 6 * HOUR_SECONDS
+LONGEST_RETRY_AFTER_SECONDS = 24 * HOUR_SECONDS
+"""A server may ask for so long a silence; more is a mistake of its clock, and would end a run without a word."""
 SESSION_PAUSE_SECONDS = HOUR_SECONDS
 """YouTube says of a limited session that it lasts up to an hour."""
 BURST_WINDOW = 20
@@ -173,7 +175,8 @@ class AddressPace:
         self._recent.append(True)
         if self.state.breaker is BreakerState.OPEN:
             # An answer that was under way when the breaker opened: known already.
-            self.state.open_until = max(self.state.open_until, now + (retry_after_seconds or 0.0))
+            wanted = min(retry_after_seconds or 0.0, LONGEST_RETRY_AFTER_SECONDS)
+            self.state.open_until = max(self.state.open_until, now + wanted)
             return
         burst = self.watches_refusals and sum(self._recent) >= BURST_REFUSALS
         if self.state.breaker is BreakerState.HALF_OPEN or reason in OPENERS or burst or reason == "rate_limited":
@@ -189,6 +192,7 @@ class AddressPace:
         if reason == "session_limited":
             pause = max(pause, SESSION_PAUSE_SECONDS)
         if retry_after_seconds is not None:
+            retry_after_seconds = min(retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
             pause = max(retry_after_seconds, 1.0) if reason == "rate_limited" else max(pause, retry_after_seconds)
         self.state.breaker = BreakerState.OPEN
         self.state.open_until = now + pause
@@ -198,8 +202,15 @@ class AddressPace:
 
     def _refill(self, now: float) -> None:
         rate = self.state.requests_per_hour
-        passed = max(0.0, now - self.state.refilled)
         if self.state.refilled == 0.0:
+            self.state.refilled = now
+            return
+        passed = now - self.state.refilled
+        if passed < 0.0:
+            # The clock was set back: what was told by it goes along, or a pause would last as long again.
+            self.state.open_until += passed
+            self.state.last_success += passed
+            self._not_before += passed
             self.state.refilled = now
             return
         if rate:
@@ -207,7 +218,7 @@ class AddressPace:
             if self.state.breaker is BreakerState.CLOSED:
                 grown = rate * GROWTH_AN_HOUR ** (passed / HOUR_SECONDS)
                 self.state.requests_per_hour = min(self.max_requests_per_hour, grown)
-        self.state.refilled = max(now, self.state.refilled)
+        self.state.refilled = now
 
 
 def is_address_reason(reason: str) -> bool:
