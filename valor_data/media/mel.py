@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from valor_data.media.allocator import keep_freed_memory
 from valor_data.media.sound import Sound, num_samples, resample_mono
+
+
+_BLOCK = 64
+"""Windows that are worked on together: their arrays stay in the processor's cache."""
+
+_PREEMPHASIS = 0.97
+_LOW_HZ, _HIGH_HZ = 20.0, 0.0
+"""Kaldi's defaults: lowest and highest frequency of the bands, 0 is half of the sample rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +95,22 @@ def log_mel(waveform: NDArray[np.float32], settings: MelSettings) -> NDArray[np.
     Returns:
         float32 `[T, F]`, from −15.94 (the log of float32's epsilon) upwards.
     """
-    torch, kaldi = _torch()
-    samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
-    samples = (samples - samples.mean()).unsqueeze(0)
-    if samples.shape[1] < settings.window_samples:
-        samples = torch.nn.functional.pad(samples, (0, settings.window_samples - samples.shape[1]))
-    bands = kaldi.fbank(
-        samples,
+    torch, _ = _torch()
+    with torch.inference_mode():
+        samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+        samples = samples - samples.mean()
+        if samples.shape[0] < settings.window_samples:
+            samples = torch.nn.functional.pad(samples, (0, settings.window_samples - samples.shape[0]))
+        bands = _hann_bank(samples, settings) if settings.window == "hanning" else _kaldi_bank(samples, settings)
+    result: NDArray[np.float32] = bands.numpy()
+    return result
+
+
+def _kaldi_bank(samples: Any, settings: MelSettings) -> Any:
+    """Torchaudio's own filterbank of a waveform `[N]`: any of Kaldi's windows; gives `[T, F]`."""
+    _, kaldi = _torch()
+    return kaldi.fbank(
+        samples.unsqueeze(0),
         htk_compat=True,
         sample_frequency=settings.sample_rate_hz,
         use_energy=False,
@@ -102,8 +120,43 @@ def log_mel(waveform: NDArray[np.float32], settings: MelSettings) -> NDArray[np.
         frame_length=settings.window_ms,
         frame_shift=settings.hop_ms,
     )
-    result: NDArray[np.float32] = bands.numpy()
-    return result
+
+
+def _hann_bank(samples: Any, settings: MelSettings) -> Any:
+    """The same for a Hann window, bit for bit (a test holds it): the same steps, in half of the memory.
+
+    Torchaudio also sums up the energy of each window, which nobody asked for, and makes a new array in
+    every step.
+    """
+    torch, _ = _torch()
+    width, hop = settings.window_samples, settings.hop_samples
+    window, bank = _window_and_bank(settings)
+    windows = samples.as_strided((num_mel_frames(samples.shape[0], settings), width), (hop, 1))
+    power = torch.empty(windows.shape[0], bank.shape[1])
+    padded = torch.zeros(min(_BLOCK, windows.shape[0]), 2 * (bank.shape[1] - 1))
+    for first in range(0, windows.shape[0], _BLOCK):
+        some = windows[first : first + _BLOCK]
+        some = some - some.mean(dim=1, keepdim=True)
+        emphasized = padded[: some.shape[0], :width]
+        weaker = some * _PREEMPHASIS  # before each sample the one to the left of it, before the first itself
+        torch.sub(some[:, 1:], weaker[:, :-1], out=emphasized[:, 1:])
+        torch.sub(some[:, :1], weaker[:, :1], out=emphasized[:, :1])
+        emphasized *= window
+        torch.abs(torch.fft.rfft(padded[: some.shape[0]]), out=power[first : first + _BLOCK])
+    energies = torch.mm(power.pow_(2.0), bank.T)
+    return energies.clamp_(min=torch.finfo(torch.float32).eps).log_()
+
+
+@cache
+def _window_and_bank(settings: MelSettings) -> tuple[Any, Any]:
+    """The window `[W]` and the filterbank `[F, 1 + FFT / 2]` of some settings, as Kaldi defines them."""
+    torch, kaldi = _torch()
+    fft = 1 << (settings.window_samples - 1).bit_length()
+    bank, _ = kaldi.get_mel_banks(
+        settings.num_mel_bins, fft, float(settings.sample_rate_hz), _LOW_HZ, _HIGH_HZ, 100.0, -500.0, 1.0
+    )
+    bank = torch.nn.functional.pad(bank.to(torch.float32), (0, 1))
+    return torch.hann_window(settings.window_samples, periodic=False), bank
 
 
 def clip_waveform(sound: Sound, duration_seconds: float, settings: MelSettings) -> NDArray[np.float32]:
@@ -120,6 +173,7 @@ def clip_mel(sound: Sound, duration_seconds: float, settings: MelSettings) -> ND
 @cache
 def _torch() -> tuple[Any, Any]:
     """Imports torch and torchaudio once, and holds torch to one thread (workers are the parallelism)."""
+    keep_freed_memory()
     import torch
     from torchaudio.compliance import kaldi
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import av.error
 from av.packet import Packet
@@ -179,6 +179,7 @@ class _Decoder:
         self.num_planned = self.num_errors = self.num_frames = 0
         self.keys_lie = False  # a picture marked as a key picture was none
         self._at_entry = False
+        self._skipped: str = ""
 
     def run_planned(self, timeline: Timeline, targets: Sequence[int]) -> dict[int | None, Picture]:
         """Decodes the pictures at some positions, each from its key picture; those that came, by pts."""
@@ -190,15 +191,19 @@ class _Decoder:
                 break
             pts = {timeline.packets[t].pts for t in wanted}
             self._restart()
-            for position in range(key, wanted[-1] + 1):
-                packet = timeline.packets[position]
-                if self.can_skip:
-                    self.context.skip_frame = "DEFAULT" if packet.pts in pts else "NONREF"
-                self._take(self._decode(packet), pts, found)
+            for packet in timeline.packets[key : wanted[-1] + 1]:
+                self._skip("DEFAULT" if packet.pts in pts else "NONREF")
+                if frames := self._decode(packet):
+                    self._take(frames, pts, found)
             self._take(self._decode(None), pts, found)
-        if self.can_skip:
-            self.context.skip_frame = "DEFAULT"
+        self._skip("DEFAULT")
         return found
+
+    def _skip(self, what: Literal["DEFAULT", "NONREF"]) -> None:
+        """Tells the decoder which pictures to leave out; it is told only when that changes."""
+        if self.can_skip and what != self._skipped:
+            self.context.skip_frame = what
+            self._skipped = what
 
     def run_whole(self, timeline: Timeline, moments: Sequence[float]) -> list[Picture | None]:
         """Decodes every packet; for each moment the last whole picture before it, else the first after."""
@@ -246,12 +251,12 @@ class _Decoder:
         except (av.error.FFmpegError, ValueError):
             self.num_errors += 1
             return []
-        if frames and self._at_entry:
-            entry = frames[0]
-            self.keys_lie = not (entry.key_frame or entry.pict_type in _ENTRY_PICTURES)
-            self._at_entry = False
-        self.num_frames += len(frames)
-        self.num_errors += sum(frame.is_corrupt for frame in frames)
+        for frame in frames:
+            if self._at_entry:
+                self.keys_lie = not (frame.key_frame or frame.pict_type in _ENTRY_PICTURES)
+                self._at_entry = False
+            self.num_frames += 1
+            self.num_errors += frame.is_corrupt
         return frames
 
     def _take(self, frames: Sequence[VideoFrame], pts: set[int | None], found: dict[int | None, Picture]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import av.error
 import numpy as np
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.packet import Packet
@@ -27,6 +28,12 @@ More than what millisecond timestamps jitter, less than the shortest frame a cod
 """
 
 _GRID_TIE = 1e-6
+_RUN_SAMPLES = 32_768
+"""Samples collected before they are copied to the grid, or given to the resampler at once.
+
+Few calls, and buffers that stay in the cache: all of ten seconds at once costs the resampler three times as much.
+"""
+
 _MAX_LEVEL = 16.0
 _MAX_SWR_CHANNELS = 8
 
@@ -111,35 +118,59 @@ class _Grid:
         self.rate_hz, self.layout = 0, ""
         self.spans: list[tuple[int, int]] = []
         self.next: int | None = None  # the sample at which the last frame ended
+        self._run: AudioFifo | None = None  # frames that follow one another, not yet on the grid
+        self._run_start = 0
 
     def place(self, frame: AudioFrame, seconds: float | None) -> bool:
-        """Writes one frame; False where it does not fit the track (another rate, no time at all)."""
+        """Takes one frame; False where it does not fit the track (another rate, no time at all)."""
         if self.samples is None:
             self._begin(frame)
-        elif frame.sample_rate != self.rate_hz:
-            return False
         position = self._position(seconds)
-        if position is None or self.samples is None:
+        if position is None:
+            return False
+        if position != self.next or self._run is None or self._run.samples >= _RUN_SAMPLES:
+            self._end_run()
+        frame.pts = None  # in a run frames have no time of their own
+        if not self._append(frame, position):
             return False
         self.next = position + frame.samples
-        total = self.samples.shape[1]
-        first, after = max(0, position), min(total, position + frame.samples)
+        return True
+
+    def _append(self, frame: AudioFrame, position: int) -> bool:
+        """Adds a frame to the run, or to a new one where its format is another."""
+        if self._run is not None:
+            try:
+                self._run.write(frame)
+                return True
+            except ValueError:
+                self._end_run()
+        if frame.sample_rate != self.rate_hz:
+            return False
+        self._run, self._run_start = AudioFifo(), position
+        self._run.write(frame)
+        return True
+
+    def _end_run(self) -> None:
+        """Writes the run's samples onto the grid, as far as they lie in the clip."""
+        run, self._run = self._run, None
+        frame = run.read() if run is not None else None
+        if frame is None or self.samples is None:
+            return
+        channels, total = self.samples.shape
+        first, after = max(0, self._run_start), min(total, self._run_start + frame.samples)
         if first >= after:
-            return True
-        within = slice(first - position, after - position)
-        if frame.format.name == "fltp" and len(frame.planes) == self.samples.shape[0]:
+            return
+        within = slice(first - self._run_start, after - self._run_start)
+        if frame.format.name == "fltp" and len(frame.planes) == channels:
             for channel, plane in zip(self.samples, frame.planes, strict=True):
                 channel[first:after] = np.frombuffer(memoryview(plane), np.float32, frame.samples)[within]
         else:
-            self.samples[:, first:after] = _match_channels(frame_samples(frame)[:, within], self.samples.shape[0])
-        if self.spans and self.spans[-1][1] >= first:
-            self.spans[-1] = (self.spans[-1][0], max(after, self.spans[-1][1]))
-        else:
-            self.spans.append((first, after))
-        return True
+            self.samples[:, first:after] = _match_channels(frame_samples(frame)[:, within], channels)
+        self.spans.append((first, after))
 
     def finish(self, source: Source) -> Sound:
         """The sound as far as it came; from the stream's header where no frame came."""
+        self._end_run()
         if self.samples is None:
             self.rate_hz = (source.audio.rate if source.audio is not None else 0) or 48_000
             self.layout = "mono"
@@ -230,11 +261,17 @@ def resample_mono(sound: Sound, rate_hz: int, length: int) -> NDArray[np.float32
 
 
 def _resample(resampler: AudioResampler, samples: NDArray[np.float32], layout: str, rate_hz: int) -> list[AudioFrame]:
-    samples = np.ascontiguousarray(samples)
+    pieces: list[AudioFrame] = []
+    for first in range(0, samples.shape[1], _RUN_SAMPLES):
+        frame = _as_frame(np.ascontiguousarray(samples[:, first : first + _RUN_SAMPLES]), layout)
+        frame.sample_rate = rate_hz
+        pieces += resampler.resample(frame)
+    return [*pieces, *resampler.resample(None)]
+
+
+def _as_frame(samples: NDArray[np.float32], layout: str) -> AudioFrame:
     try:
-        frame = AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        return AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
     except ValueError:  # an unnamed layout: the default one of that many channels
         default = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-        frame = AudioFrame.from_ndarray(samples, format="fltp", layout=default[samples.shape[0]])
-    frame.sample_rate = rate_hz
-    return [*resampler.resample(frame), *resampler.resample(None)]
+        return AudioFrame.from_ndarray(samples, format="fltp", layout=default[samples.shape[0]])

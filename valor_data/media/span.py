@@ -129,26 +129,44 @@ def _collect(source: Source, start: float, end: float, limits: Limits, *, trust_
     open_ended = {s.index for s in (source.video, source.audio) if s is not None}
     num_bytes = 0
     video_index = source.video.index if source.video is not None else -1
+    keep_from, passed = start if trust_keys else -math.inf, end + TIME_TOLERANCE_SECONDS
     for num_packets, packet in enumerate(_demux(source, found), start=1):
         if num_packets > limits.max_packets:
             raise ClipError("too_large", f"more than {limits.max_packets} packets to reach the clip's end")
-        seconds = packet_seconds(packet, source)
-        found.encrypted = found.encrypted or packet.has_sidedata("encryption_info")
-        if packet.stream_index == video_index:
-            num_bytes += _keep_picture(found, packet, seconds, start if trust_keys else -math.inf)
-        elif _is_heard(packet, seconds, start, end):
+        index = packet.stream_index
+        shown_seconds, decode_seconds = _packet_times(packet, source, index)
+        if index == video_index:
+            num_bytes += _keep_picture(found, packet, shown_seconds, keep_from)
+        elif _is_heard(packet, shown_seconds, start, end):
             found.audio.append(packet)
             num_bytes += packet.size
         if num_bytes > limits.max_packet_bytes:
             raise ClipError("too_large", f"more than {limits.max_packet_bytes} compressed bytes in the clip")
-        decode_ticks = packet.dts if packet.dts is not None else packet.pts
-        decode_seconds = None if decode_ticks is None else source.seconds(decode_ticks, packet.stream_index)
-        if decode_seconds is not None and decode_seconds >= end + TIME_TOLERANCE_SECONDS:
-            open_ended.discard(packet.stream_index)
-            found.video_after = found.video_after or packet.stream_index == video_index
+        if decode_seconds is not None and decode_seconds >= passed:
+            open_ended.discard(index)
+            found.video_after = found.video_after or index == video_index
             if not open_ended or decode_seconds >= end + _SLACK_SECONDS:
                 break
+    found.encrypted = any(packet.has_sidedata("encryption_info") for packet in _telling(found))
     return found
+
+
+def _packet_times(packet: Packet[Any], source: Source, index: int) -> tuple[float | None, float | None]:
+    """When a packet is shown or heard, and when it is decoded, media seconds; one stands in for the other."""
+    numerator, denominator = source.ticks[index]
+    pts, dts = packet.pts, packet.dts
+    if pts is None or pts == dts:
+        seconds = None if dts is None else dts * numerator / denominator - source.zero
+        return seconds, seconds
+    shown = pts * numerator / denominator - source.zero
+    return shown, shown if dts is None else dts * numerator / denominator - source.zero
+
+
+def _telling(found: SpanPackets) -> Iterator[Packet[Any]]:
+    """Packets that tell whether a clip is encrypted: that begins with a key picture or a file's fragment."""
+    yield from (packet for packet in found.video if packet.is_keyframe)
+    for packets in (found.video, found.audio):
+        yield from (*packets[:1], *packets[len(packets) // 2 :][:1], *packets[-1:])
 
 
 def _demux(source: Source, found: SpanPackets) -> Iterator[Packet[Any]]:

@@ -84,7 +84,7 @@ def read_timeline(source: Source, packets: Sequence[Packet[Any]], goes_on: bool)
     shown = [i for i, packet in enumerate(kept) if not packet.is_discard]
     if not shown:
         return None
-    order = sorted(shown, key=lambda i: times[i])
+    order = sorted(shown, key=times.__getitem__)
     order_times = [times[i] for i in order]
     last_end = float("inf")
     if not goes_on:
