@@ -24,7 +24,7 @@ from valor_data.ledger import Outcome
 from valor_data.media.facts import Facts
 from valor_data.shard import writer as writer_module
 from valor_data.shard.sample import Made, SampleRequest, SampleSettings
-from valor_data.shard.tar import FormerShard, TarFile
+from valor_data.shard.tar import FormerShard, TarFile, member_header
 from valor_data.shard.writer import (
     ShardResult,
     ShardUnit,
@@ -364,3 +364,10 @@ def test_members_that_are_not_those_promised(work: WorkDir, video: Path, monkeyp
     monkeypatch.setattr(writer_module, "make_members", lambda *_: Made({"txt": b""}, FACTS))
     with pytest.raises(ShardError, match=r"v1_.*: made \['txt'\], expected \('frame_00.jpg'"):
         build_shard(unit_of(work, request(1, video)))
+
+
+@given(st.text("abcdefghijk_-é0123456789.", min_size=1, max_size=150), st.integers(0, 2**40))
+def test_a_header_is_what_tarfile_writes(name: str, num_bytes: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = num_bytes, 0o644, 0
+    assert member_header(name, num_bytes) == info.tobuf(tarfile.GNU_FORMAT)

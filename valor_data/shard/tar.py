@@ -33,18 +33,11 @@ class TarFile:
         self._file: IO[bytes] = path.open("wb")
         self._hasher = hashlib.sha256()
         self.size = 0
-        # GNU form: like plain ustar for names up to 100 characters, and sound for longer ones.
-        self._tar = tarfile.TarFile(mode="w", fileobj=self, format=tarfile.GNU_FORMAT)  # type: ignore[arg-type]
 
-    def write(self, data: bytes) -> int:
-        """Takes the tar's bytes, in order."""
+    def _write(self, data: bytes) -> None:
         self._hasher.update(data)
         self.size += len(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        return self.size
+        self._file.write(data)
 
     def add_sample(self, key: str, files: Mapping[str, bytes]) -> list[Member]:
         """Adds the members of a sample, sorted by name, side by side.
@@ -54,13 +47,11 @@ class TarFile:
         """
         members = []
         for extension in sorted(files):
-            data = files[extension]
-            info = tarfile.TarInfo(f"{key}.{extension}")
-            info.size, info.mode, info.mtime = len(data), 0o644, 0
-            self._tar.addfile(info, _Bytes(data))
-            padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            digest = hashlib.sha256(data).hexdigest()
-            members.append(Member(info.name, self.size - padded, len(data), digest))
+            data, name = files[extension], f"{key}.{extension}"
+            self._write(member_header(name, len(data)))
+            members.append(Member(name, self.size, len(data), hashlib.sha256(data).hexdigest()))
+            self._write(data)
+            self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
         return members
 
     def __enter__(self) -> TarFile:
@@ -68,7 +59,8 @@ class TarFile:
 
     def __exit__(self, *error: object) -> None:
         if error[0] is None:
-            self._tar.close()
+            self._write(bytes(2 * tarfile.BLOCKSIZE))
+            self._write(bytes(-self.size % tarfile.RECORDSIZE))
             self._file.flush()
             os.fsync(self._file.fileno())
         self._file.close()
@@ -79,17 +71,21 @@ class TarFile:
         return self._hasher.hexdigest()
 
 
-class _Bytes:
-    """The least that `tarfile` asks of a file to read from."""
+def member_header(name: str, num_bytes: int) -> bytes:
+    """What stands before a member: as `tarfile` writes it in GNU form, at a tenth of the cost.
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self._data) if size < 0 else self._at + size
-        part = self._data[self._at : end]
-        self._at += len(part)
-        return part
+    For names up to 100 characters that is plain ustar, but for the two characters after `ustar`. Mode 0644,
+    owner, group and time 0. Longer names and sizes are left to `tarfile`.
+    """
+    encoded = name.encode()
+    if len(encoded) > tarfile.LENGTH_NAME or num_bytes >= 8**11:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode, info.mtime = num_bytes, 0o644, 0
+        return info.tobuf(tarfile.GNU_FORMAT)
+    numbers = b"0000644\0" + 2 * b"0000000\0" + b"%011o\0" % num_bytes + b"%011o\0" % 0
+    start, end = encoded.ljust(tarfile.LENGTH_NAME, b"\0") + numbers, b"0" + bytes(100) + tarfile.GNU_MAGIC
+    checksum = sum(start) + sum(end) + 8 * ord(" ")
+    return (start + b"%06o\0 " % checksum + end).ljust(tarfile.BLOCKSIZE, b"\0")
 
 
 class FormerShard:
