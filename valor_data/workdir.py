@@ -108,9 +108,10 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def publish(temporary: Path, final: Path) -> None:
-    """Moves a finished file to its place: flushed, renamed, and the folder flushed; never half there."""
-    flush_to_disk(temporary)
+def publish(temporary: Path, final: Path, *, is_flushed: bool = False) -> None:
+    """Moves a finished file to its place: flushed (unless it is), renamed, and the folder flushed; never half there."""
+    if not is_flushed:
+        flush_to_disk(temporary)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(final)
     flush_to_disk(final.parent)

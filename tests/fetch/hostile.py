@@ -102,6 +102,7 @@ class Origin:
         self.clock = clock
         self.says: dict[str, Says] = {}
         self.rule: Callable[[str], Says | None] = lambda _: None
+        self.delay_seconds = 0.0
         self.media = MediaServer({})
         self._log: list[Extraction] = []
         self._told: Counter[str] = Counter()
@@ -186,6 +187,7 @@ class _Watch(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         video_id = self.path.removeprefix("/watch/")
+        time.sleep(self.server.origin.delay_seconds)
         says = self.server.origin.answer(video_id)
         tree: dict[str, Any] = {"kind": says.kind, "text": says.text}
         if says.kind == "info":

@@ -162,7 +162,6 @@ def _prepare_clip(unit: VideoUnit, clip: ClipRequest, item: Obtained, found: Pro
     path, offset = _cut_or_whole(clip, end, item, found, folder / key)
     work = WorkDir.at(unit.work)
     final = work.media_file(key, path.suffix.lstrip("."))
-    flush_to_disk(path)
     return _Ready(clip.clip_id, key, path, final, offset, path.stat().st_size, origin)
 
 
@@ -196,7 +195,10 @@ def _end_of(clip: ClipRequest, item: Obtained, found: Probe, settings: FetchSect
 
 
 def _cut_or_whole(clip: ClipRequest, end: float, item: Obtained, found: Probe, stem: Path) -> tuple[Path, float]:
-    """A file of this clip alone: cut without re-encoding, or the whole file where that is right or all there is."""
+    """A file of this clip alone: cut without re-encoding, or the whole file where that is right or all there is.
+
+    What comes back is on the disk: the journal may name it.
+    """
     length = end - clip.start
     if found.duration_seconds is not None and found.duration_seconds > length + KEEP_WHOLE_MARGIN_SECONDS:
         try:
@@ -210,6 +212,7 @@ def _cut_or_whole(clip: ClipRequest, end: float, item: Obtained, found: Probe, s
         path.hardlink_to(item.path)  # several clips of one file share its bytes
     else:
         shutil.copyfile(item.path, path)
+    flush_to_disk(path)
     return path, item.offset_seconds
 
 
@@ -223,7 +226,7 @@ def _write_journal(path: Path, ready: Iterable[_Ready]) -> Path:
 
 def _put_in_place(item: _Ready, work: WorkDir) -> FetchedClip:
     if item.temporary is not None and item.temporary.exists():
-        publish(item.temporary, item.final)
+        publish(item.temporary, item.final, is_flushed=True)
     inside = item.final.is_relative_to(work.root)
     path = str(item.final.relative_to(work.root)) if inside else str(item.final)
     source = json.dumps(item.origin, sort_keys=True, ensure_ascii=False)

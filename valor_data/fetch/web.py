@@ -13,11 +13,13 @@ import shutil
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import yt_dlp
+from yt_dlp.networking._helper import make_ssl_context
 from yt_dlp.networking._urllib import UrllibRH
 
 from valor_data.config import FetchSection
@@ -152,10 +154,22 @@ def _check_url(url: str, shown: str) -> None:
         raise ConfigError(f"source {shown!r}: expected an http:// or https:// address with a host")
 
 
+@cache
+def _certificates(verify: bool, legacy: bool, use_certifi: bool) -> Any:
+    """What servers are trusted by; once a worker: reading it costs more than a small file's download."""
+    return make_ssl_context(verify=verify, legacy_support=legacy, use_certifi=use_certifi)
+
+
 class _SameHostRH(UrllibRH):  # type: ignore[misc]
     """yt-dlp's own HTTP stack, with redirects to another host, port or scheme refused."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
+
+    def _make_sslcontext(self, legacy_ssl_support: bool | None = None) -> Any:
+        if self._client_cert:
+            return super()._make_sslcontext(legacy_ssl_support)
+        legacy = self.legacy_ssl_support if legacy_ssl_support is None else legacy_ssl_support
+        return _certificates(self.verify, bool(legacy), not self.prefer_system_certs)
 
     def _create_instance(self, *args: Any, **kwargs: Any) -> Any:
         opener = super()._create_instance(*args, **kwargs)
@@ -260,14 +274,18 @@ def user_parameters(settings: FetchSection) -> dict[str, Any]:
     """
     given = [part for text in settings.extractor_args for part in ("--extractor-args", text)]
     given += settings.yt_dlp_options
-    if not given:
-        return {}
+    return dict(_parsed(tuple(given))) if given else {}
+
+
+@cache
+def _parsed(given: tuple[str, ...]) -> dict[str, Any]:
+    """Options of yt-dlp's command line as parameters; once a worker: it costs as much as an extraction."""
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
-            chosen = yt_dlp.parse_options(given).ydl_opts
+            chosen = yt_dlp.parse_options(list(given)).ydl_opts
         except SystemExit:
             words = said.getvalue().strip().splitlines()[-1:]
-            raise ConfigError(f"fetch.yt_dlp_options {given}: {' '.join(words)}") from None
+            raise ConfigError(f"fetch.yt_dlp_options {list(given)}: {' '.join(words)}") from None
     usual = yt_dlp.parse_options([]).ydl_opts
     return {name: value for name, value in chosen.items() if value != usual.get(name) and name not in _OURS}
 

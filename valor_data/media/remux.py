@@ -52,20 +52,27 @@ class Track:
     packets: Sequence[Packet[Any]]
     zero_seconds: Fraction = Fraction(0)
 
-    def shown(self, packet: Packet[Any]) -> Fraction:
-        """When a packet is shown or heard, in seconds of the shared clock."""
-        return (packet.pts or 0) * _tick(packet) - self.zero_seconds
+    @property
+    def tick(self) -> Fraction:
+        """Seconds of one unit of the packets' times; all packets of a stream have the same."""
+        return (self.packets[0].time_base if self.packets else None) or Fraction(0)
 
-    def decoded(self, packet: Packet[Any]) -> Fraction:
-        """When it is decoded."""
-        return (packet.dts or 0) * _tick(packet) - self.zero_seconds
+    def seconds(self, ticks: int) -> Fraction:
+        """A packet's time in seconds of the shared clock."""
+        return ticks * self.tick - self.zero_seconds
+
+    @property
+    def whole_numbers(self) -> tuple[int, int, int]:
+        """Three whole numbers: a time is (ticks * first - second) / third seconds. A Fraction a packet is slow."""
+        tick, zero = self.tick, self.zero_seconds
+        return tick.numerator * zero.denominator, zero.numerator * tick.denominator, tick.denominator * zero.denominator
 
     @property
     def held(self) -> tuple[float, float]:
         """Seconds of the shared clock at which the first packet begins and the last one ends."""
         return (
-            float(min(self.shown(p) for p in self.packets)),
-            float(max(self.shown(p) + (p.duration or 0) * _tick(p) for p in self.packets)),
+            float(self.seconds(min(p.pts or 0 for p in self.packets))),
+            float(self.seconds(max((p.pts or 0) + (p.duration or 0) for p in self.packets))),
         )
 
 
@@ -117,19 +124,17 @@ def write(tracks: Sequence[Track], path: Path, extension: str) -> None:
     tracks = [track for track in tracks if track.packets]
     options = {"fflags": "+bitexact"}
     if extension in _EXACT:
-        ticks = math.lcm(*(_tick(p).denominator for track in tracks for p in track.packets))
+        ticks = math.lcm(*(track.tick.denominator for track in tracks))
         if ticks <= _MAX_MOVIE_TIMESCALE:
             options["movie_timescale"] = str(ticks)
     base = _base(tracks)
-    order = sorted(
-        ((track.decoded(p), number, p) for number, track in enumerate(tracks) for p in track.packets),
-        key=lambda item: item[0],
-    )
     with av.open(f"file:{path.absolute()}", "w", format=_MUXERS[extension], container_options=options) as out:
         streams = [out.add_stream_from_template(track.stream, opaque=True) for track in tracks]
         out.start_encoding()
-        for _, number, packet in order:
-            moved = _moved(packet, base + tracks[number].zero_seconds)
+        shifts = [int((base + track.zero_seconds) * track.tick.denominator) for track in tracks]
+        bases = [Fraction(1, track.tick.denominator) for track in tracks]
+        for number, packet in _in_order(tracks):
+            moved = _moved(packet, tracks[number].tick.numerator, shifts[number], bases[number])
             moved.stream = streams[number]
             out.mux_one(moved)
 
@@ -153,30 +158,37 @@ def read_back(path: Path, tracks: Sequence[Track], extension: str, limits: Limit
                 written[packet.stream.type].append(packet)
         for track in tracks:
             pairs = _same_packets(track.packets, written[track.stream.type], track.stream)
-            shifts += [float(track.shown(a)) - (packet_seconds(b, piece) or 0.0) for a, b in pairs]
+            scale, zero, divisor = track.whole_numbers
+            shifts += [((a.pts or 0) * scale - zero) / divisor - (packet_seconds(b, piece) or 0.0) for a, b in pairs]
     spread = max(shifts, default=math.inf) - min(shifts, default=0.0)
     if spread > 2 * tolerance:
         raise CutImpossible(f"times moved against each other by {spread:.6f} s")
     return shifts[0]
 
 
-def _tick(packet: Packet[Any]) -> Fraction:
-    return packet.time_base or Fraction(0)
+def _in_order(tracks: Sequence[Track]) -> list[tuple[int, Packet[Any]]]:
+    """(number of its track, packet), in the order in which they are decoded."""
+    common = math.lcm(*(track.whole_numbers[2] for track in tracks))
+    order = []
+    for number, track in enumerate(tracks):
+        scale, zero, divisor = track.whole_numbers
+        scale, zero = scale * (common // divisor), zero * (common // divisor)
+        order += [((p.dts or 0) * scale - zero, number, p) for p in track.packets]
+    order.sort(key=lambda item: item[0])
+    return [(number, packet) for _, number, packet in order]
 
 
 def _base(tracks: Sequence[Track]) -> Fraction:
     """What is subtracted from all times: not after the first packet, and whole in every stream's ticks."""
-    earliest = min(min(track.decoded(p), track.shown(p)) for track in tracks for p in track.packets)
-    step = Fraction(1, math.gcd(*(_tick(p).denominator for track in tracks for p in track.packets if p.time_base)))
+    earliest = min(track.seconds(min(min(p.dts or 0, p.pts or 0) for p in track.packets)) for track in tracks)
+    step = Fraction(1, math.gcd(*(track.tick.denominator for track in tracks if track.tick)))
     return math.floor(earliest / step) * step
 
 
-def _moved(packet: Packet[Any], base: Fraction) -> Packet[Any]:
-    """A copy of a packet with its times less the base, in whole ticks; the original stays as it was."""
-    ticks, per_second = packet.time_base.numerator, packet.time_base.denominator
-    shift = int(base * per_second)
+def _moved(packet: Packet[Any], ticks: int, shift: int, time_base: Fraction) -> Packet[Any]:
+    """A copy of a packet with its times less a shift, in whole ticks; the original stays as it was."""
     moved: Packet[Any] = Packet(bytes(packet))
-    moved.time_base = Fraction(1, per_second)
+    moved.time_base = time_base
     moved.pts = (packet.pts or 0) * ticks - shift
     moved.dts = (packet.dts or 0) * ticks - shift
     moved.duration = (packet.duration or 0) * ticks
