@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from valor_data.media.allocator import keep_freed_memory
 from valor_data.media.sound import Sound, num_samples, resample_mono
 
-
 _BLOCK = 64
 """Windows that are worked on together: their arrays stay in the processor's cache."""
 

@@ -15,6 +15,7 @@ import numpy as np
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from numpy.typing import NDArray
 
@@ -91,7 +92,7 @@ def decode_sound(source: Source, packets: Sequence[Packet[Any]], start: float, e
         raise ClipError("too_large", f"{end - start:.1f} s of sound, the limit is {limits.max_clip_seconds} s")
     if source.audio is None or source.audio.codec_context is None:
         raise ClipError("no_audio", "no sound track that can be decoded")
-    grid, context = _Grid(start, end), source.audio.codec_context
+    grid, context = _Grid(source, source.audio, start, end), source.audio.codec_context
     errors = num_frames = 0
     for packet in [*packets, None]:
         try:
@@ -101,10 +102,9 @@ def decode_sound(source: Source, packets: Sequence[Packet[Any]], start: float, e
             continue
         num_frames += len(frames)
         for frame in frames:
-            seconds = None if frame.pts is None else source.seconds(frame.pts, source.audio.index)
-            if not grid.place(frame, seconds):
+            if not grid.follows(frame) and not grid.place(frame):
                 errors += 1
-    sound = grid.finish(source)
+    sound = grid.finish()
     sound.num_errors, sound.num_packets, sound.num_frames = errors, len(packets), num_frames
     return sound
 
@@ -112,7 +112,8 @@ def decode_sound(source: Source, packets: Sequence[Packet[Any]], start: float, e
 class _Grid:
     """Places decoded frames on the clip's sample grid; sample k lies at start + k / rate."""
 
-    def __init__(self, start: float, end: float) -> None:
+    def __init__(self, source: Source, stream: AudioStream, start: float, end: float) -> None:
+        self.source, self.stream = source, stream
         self.start, self.end = start, end
         self.samples: NDArray[np.float32] | None = None
         self.rate_hz, self.layout = 0, ""
@@ -120,20 +121,43 @@ class _Grid:
         self.next: int | None = None  # the sample at which the last frame ended
         self._run: AudioFifo | None = None  # frames that follow one another, not yet on the grid
         self._run_start = 0
+        self._next_ticks: int | None = None  # a frame with this time follows; None where ticks are not samples
 
-    def place(self, frame: AudioFrame, seconds: float | None) -> bool:
+    def follows(self, frame: AudioFrame) -> bool:
+        """Takes a frame that begins where the last one ended, at little cost; False, and not taken, if not."""
+        if self._run is None or self.next is None or self._next_ticks is None or frame.pts != self._next_ticks:
+            return False
+        num_samples = frame.samples
+        if self.next - self._run_start >= _RUN_SAMPLES:
+            return False
+        frame.pts = None  # in a run frames have no time of their own
+        try:
+            self._run.write(frame)
+        except ValueError:  # its format is another
+            frame.pts = self._next_ticks
+            return False
+        self.next += num_samples
+        self._next_ticks += num_samples
+        return True
+
+    def place(self, frame: AudioFrame) -> bool:
         """Takes one frame; False where it does not fit the track (another rate, no time at all)."""
         if self.samples is None:
             self._begin(frame)
-        position = self._position(seconds)
+        pts = frame.pts
+        position = self._position(None if pts is None else self.source.seconds(pts, self.stream.index))
         if position is None:
             return False
-        if position != self.next or self._run is None or self._run.samples >= _RUN_SAMPLES:
+        if position != self.next or position - self._run_start >= _RUN_SAMPLES:
             self._end_run()
-        frame.pts = None  # in a run frames have no time of their own
+        frame.pts = None
         if not self._append(frame, position):
             return False
         self.next = position + frame.samples
+        if pts is not None and self.source.ticks[self.stream.index] == (1, self.rate_hz):
+            self._next_ticks = pts + frame.samples
+        else:
+            self._next_ticks = None
         return True
 
     def _append(self, frame: AudioFrame, position: int) -> bool:
@@ -168,11 +192,11 @@ class _Grid:
             self.samples[:, first:after] = _match_channels(frame_samples(frame)[:, within], channels)
         self.spans.append((first, after))
 
-    def finish(self, source: Source) -> Sound:
+    def finish(self) -> Sound:
         """The sound as far as it came; from the stream's header where no frame came."""
         self._end_run()
         if self.samples is None:
-            self.rate_hz = (source.audio.rate if source.audio is not None else 0) or 48_000
+            self.rate_hz = self.stream.rate or 48_000
             self.layout = "mono"
             self.samples = np.zeros((1, num_samples(self.start, self.end, self.rate_hz)), np.float32)
         return Sound(_sane(self.samples), self.rate_hz, self.layout, merge_spans(self.spans))
