@@ -120,7 +120,8 @@ class ClipTables(Tables):
             "INSERT INTO outcomes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0) ON CONFLICT DO UPDATE SET "
             "status = excluded.status, reason = excluded.reason, detail = excluded.detail, "
             "attempts = attempts + excluded.attempts, seen = excluded.seen, not_before = 0, "
-            "first_seen = CASE WHEN reason = excluded.reason THEN first_seen ELSE excluded.first_seen END",
+            "first_seen = CASE WHEN reason = excluded.reason THEN min(first_seen, excluded.first_seen) "
+            "ELSE excluded.first_seen END",
             (clip_id, stage, outcome.status.value, outcome.reason, outcome.detail, int(counts), now),
         )
         if outcome.status is not Status.KEPT:

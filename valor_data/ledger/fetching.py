@@ -5,6 +5,9 @@ from __future__ import annotations
 from valor_data.ledger.rows import CLIP_COLUMNS, Attempt, ClipRow
 from valor_data.ledger.tables import Tables
 
+LONGEST_WAIT_SECONDS = 2 * 86_400.0
+"""Nothing is put off for longer than a day; twice that is the clock's fault."""
+
 
 class FetchTables(Tables):
     """Attempts and addresses."""
@@ -52,13 +55,14 @@ class FetchTables(Tables):
     def due_fetch(self, now: float) -> list[ClipRow]:
         """Clips of the manifest that fetch should try now, in the manifest's order.
 
-        Left out are those with a final outcome, and waiting ones whose time has not come.
+        Left out are those with a final outcome, and waiting ones whose time has not come. One that is more than
+        `LONGEST_WAIT_SECONDS` away was told by a clock that has been set back since: it does not count.
         """
         rows = self._db.execute(
             f"SELECT {CLIP_COLUMNS} FROM clips LEFT JOIN outcomes o ON o.clip_id = clips.clip_id AND o.stage = 'fetch' "
-            "WHERE manifest_row IS NOT NULL AND (o.status IS NULL OR (o.status = 'waiting' AND o.not_before <= ?)) "
-            "ORDER BY manifest_row",
-            (now,),
+            "WHERE manifest_row IS NOT NULL AND (o.status IS NULL OR (o.status = 'waiting' "
+            "AND (o.not_before <= ?1 OR o.not_before > ?1 + ?2))) ORDER BY manifest_row",
+            (now, LONGEST_WAIT_SECONDS),
         )
         return [ClipRow(*row) for row in rows]
 

@@ -220,6 +220,8 @@ class _FetchRun:
         if not (self.source.is_watched and outcome.reason == "gone"):
             return outcome, 0.0
         first_seen = self.driver.ledger.first_seen(clip.clip_id, "fetch", "gone_once")
+        if first_seen is not None and first_seen > now:
+            first_seen = None  # the clock was set back
         day_passed = first_seen is not None and now - first_seen >= SIGHTING_SECONDS
         if day_passed and self.admission.is_healthy(unit.address, now):
             return outcome, 0.0
