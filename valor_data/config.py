@@ -115,6 +115,9 @@ class ShardSection:
     num_frames: int = setting(10, "pictures a clip", minimum=1, maximum=100)
     frame_short_side_px: int = setting(256, "short side of a picture; never enlarged", minimum=16, maximum=4096)
     jpeg_quality: int = setting(90, "JPEG quality", minimum=1, maximum=100)
+    frame_snap: str = setting(
+        "exact", "exact: what is on screen at each moment; key: the nearest key picture", choices=("exact", "key")
+    )
     mel: str = setting("valor", "front end of the log-mel", choices=("valor", "ast"))
     clip_deadline_seconds: float = setting(120.0, "time to make one sample", minimum=0.1)
 

@@ -13,7 +13,7 @@ from valor_data.media.facts import Facts
 from valor_data.media.frames import FrameSettings
 from valor_data.media.measure import measure_clip
 from valor_data.media.mel import MelSettings
-from valor_data.media.open import Limits
+from valor_data.media.open import Limits, choose_streams, open_media
 from valor_data.media.take import Taken, take_clip
 
 LIMITS = Limits(max_decoded_pixels=400_000_000)
@@ -115,3 +115,39 @@ def test_a_kept_clip_without_what_is_asked_for_says_why(media: Path) -> None:
         assert taken.features is None, file
         assert taken.refusal is not None, file
         assert taken.refusal.reason == reason, file
+
+
+@pytest.mark.parametrize(
+    ("file", "start", "end"),
+    [
+        ("audible/chrome.mp4", 5.0, 15.0),
+        ("audible/big_buck_bunny_0_30.webm", 10.0, 20.0),
+        ("audible/100_0306.AVI", 0.0, 2.7),
+        ("audible/shaka_hevc_aac.ts", 0.0, 5.0),
+    ],
+)
+def test_moments_snap_to_the_nearest_key_picture_of_the_clip(media: Path, file: str, start: float, end: float) -> None:
+    with open_media(media / file) as container:
+        source = choose_streams(container)
+        keys = [source.seconds(p.pts, p.stream_index) for p in container.demux(source.video) if p.is_keyframe and p.pts]
+    keys = [k - start for k in keys if start - 1e-6 <= k < end] or [0.0]
+    features = extract_clip(media / file, 0.0, start, end, FrameSettings(frame_snap="key"), modalities="v")
+    assert len(features.jpegs) == len(features.frame_times) == 10
+    for moment, shown in zip(features.frame_moments, features.frame_times, strict=True):
+        nearest = min(abs(key - moment) for key in keys)
+        assert abs(shown - moment) == pytest.approx(nearest, abs=2e-3)
+
+
+def test_a_clip_without_a_key_picture_keeps_its_moments(media: Path) -> None:
+    with open_media(media / "audible/chrome.mp4") as container:
+        source = choose_streams(container)
+        packets = [p for p in container.demux(source.video) if p.is_keyframe and p.pts is not None]
+        keys = [source.seconds(p.pts, p.stream_index) for p in packets]
+    gap = max(range(1, len(keys)), key=lambda i: keys[i] - keys[i - 1])
+    span = (keys[gap - 1] + 0.1, keys[gap] - 0.1)
+    exact, snapped = (
+        extract_clip(media / "audible/chrome.mp4", 0.0, *span, FrameSettings(frame_snap=how), modalities="v")
+        for how in ("exact", "key")
+    )
+    assert exact.frame_times == snapped.frame_times
+    assert exact.jpegs == snapped.jpegs

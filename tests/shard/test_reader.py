@@ -28,7 +28,13 @@ CLIPS = [
 def files_of(clip: Clip) -> dict[str, bytes]:
     request = SampleRequest(1, clip, None, 0.0, json.dumps(Facts().to_dict()), "{}", "")
     details = sample_json(
-        request, SETTINGS, request.facts or "", frame_moments=(0.5,), num_frames_clamped=0, audio_spans=()
+        request,
+        SETTINGS,
+        request.facts or "",
+        frame_moments=(0.5,),
+        frame_times=(0.4,),
+        num_frames_clamped=0,
+        audio_spans=(),
     )
     return {"json": details, "txt": b"", "mel.npy": array_bytes(MEL), "frame_01.jpg": b"1", "frame_00.jpg": b"0"}
 

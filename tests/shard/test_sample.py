@@ -67,6 +67,7 @@ def json_of(clip: Clip, modalities: str = "av", *, moments: Any = (), spans: Any
         settings_of(modalities),
         FACTS,
         frame_moments=moments,
+        frame_times=moments,
         num_frames_clamped=0,
         audio_spans=spans,
     )

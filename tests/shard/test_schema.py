@@ -27,6 +27,7 @@ def tree_of(clip: Clip | None = None) -> dict[str, Any]:
         SampleSettings.of(ShardSection(), "av"),
         request.facts or "",
         frame_moments=(0.5, 1.0),
+        frame_times=(0.48, 1.0),
         num_frames_clamped=0,
         audio_spans=((0.0, 1.5),),
     )

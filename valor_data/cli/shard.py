@@ -25,6 +25,14 @@ def shard_command(
         int | None, typer.Option(help="Short side of a picture.", show_default="256")
     ] = None,
     jpeg_quality: Annotated[int | None, typer.Option(help="JPEG quality.", show_default="90")] = None,
+    snap_keyframes: Annotated[
+        bool | None,
+        typer.Option(
+            "--snap-keyframes/--exact-frames",
+            help="Take the key picture nearest to each moment: cheaper, and the sample says how far it moved.",
+            show_default="--exact-frames",
+        ),
+    ] = None,
     mel: Annotated[
         str | None, typer.Option(help="Front end of the log-mel: valor or ast.", show_default="valor")
     ] = None,
@@ -53,6 +61,7 @@ def shard_command(
         "num_frames": num_frames,
         "frame_short_side_px": frame_short_side_px,
         "jpeg_quality": jpeg_quality,
+        "frame_snap": None if snap_keyframes is None else "key" if snap_keyframes else "exact",
         "mel": mel,
         "discard_media": discard_media,
     }

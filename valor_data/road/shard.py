@@ -22,7 +22,7 @@ from valor_data.shard import shard_name
 from valor_data.shard.sample import Judge, SampleSettings
 from valor_data.shard.writer import ShardResult, ShardUnit, build_shard, sample_size_bytes
 
-SAMPLE_FIELDS = ("include", "num_frames", "frame_short_side_px", "jpeg_quality", "mel")
+SAMPLE_FIELDS = ("include", "num_frames", "frame_short_side_px", "jpeg_quality", "frame_snap", "mel")
 
 SIZE_SAMPLES = 16
 """Samples made to estimate how many clips `max_bytes` allows."""

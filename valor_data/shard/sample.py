@@ -58,7 +58,9 @@ class SampleSettings:
         """The settings that a `[shard]` section means."""
         return cls(
             modalities=modalities,
-            frames=FrameSettings(section.num_frames, section.frame_short_side_px, section.jpeg_quality),
+            frames=FrameSettings(
+                section.num_frames, section.frame_short_side_px, section.jpeg_quality, section.frame_snap
+            ),
             mel=MEL_FRONT_ENDS[section.mel](),
             include=tuple(sorted(set(section.include))),
         )
@@ -182,6 +184,7 @@ def _members(
             settings,
             facts,
             frame_moments=features.frame_moments,
+            frame_times=features.frame_times,
             num_frames_clamped=features.num_frames_clamped,
             audio_spans=features.audio_spans,
         ),
@@ -218,6 +221,7 @@ def remake_members(request: SampleRequest, settings: SampleSettings, former: dic
             settings,
             request.facts or "{}",
             frame_moments=before["frame_moments"],
+            frame_times=before["frame_times"],
             num_frames_clamped=before["num_frames_clamped"],
             audio_spans=before["audio_spans"],
         ),
@@ -235,6 +239,7 @@ def sample_json(
     facts: str,
     *,
     frame_moments: Any,
+    frame_times: Any,
     num_frames_clamped: int,
     audio_spans: Any,
 ) -> bytes:
@@ -257,6 +262,7 @@ def sample_json(
         ]
         or [{"question_id": "", "question": "", "answers": [""]}],
         "frame_moments": [round(float(moment), 6) for moment in frame_moments] or [0.0],
+        "frame_times": [round(float(moment), 6) for moment in frame_times] or [0.0],
         "num_frames_clamped": int(num_frames_clamped),
         "audio_spans": [[round(float(a), 6), round(float(b), 6)] for a, b in audio_spans] or [[0.0, 0.0]],
         "mel": settings.mel.to_dict() if "a" in settings.modalities else MelSettings.valor().to_dict(),
