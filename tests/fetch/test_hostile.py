@@ -11,7 +11,8 @@ from hostile import QUICK, Clock, Notes, Origin, Says, fetch, name_of, reached, 
 
 from valor_data.config import FetchSection
 from valor_data.demo import Fault, MediaServer
-from valor_data.errors import REASONS, ReasonClass
+from valor_data.errors import REASONS, ConfigError, ReasonClass
+from valor_data.fetch.sources import open_source
 
 PAGE = b"<!doctype html><html><body><video src='http://127.0.0.1:1/x.mp4'></video></body></html>"
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.1:1/other.ts\n#EXT-X-ENDLIST\n"
@@ -154,8 +155,6 @@ def test_one_video_that_always_meets_a_wall_does_not_hold_up_the_others(
 
 @pytest.mark.timeout(60)
 def test_no_javascript_runtime_ends_the_run(origin: Origin, tmp_path: Path) -> None:
-    from valor_data.errors import ConfigError
-
     origin.rule = lambda _: Says("expected", "No supported JavaScript runtime could be found.")
     manifest = write_list(tmp_path / "lists" / "m.parquet", [name_of(f"v{n}") for n in range(30)])
     with pytest.raises(ConfigError, match=r"yt-dlp cannot work here: No supported JavaScript .*pip install"):
@@ -248,3 +247,37 @@ def test_several_clips_of_one_video_cost_one_extraction_and_one_download(origin:
     report = fetch(tmp_path / "work", manifest, youtube(origin), clock=origin.clock)
     assert report.done == 2
     assert (origin.asked(name_of("shared")), origin.media.count(name_of("shared"), "GET")) == (1, 1)
+
+
+def test_a_password_in_the_address_is_not_kept() -> None:
+    with pytest.raises(ConfigError, match=r"source 'https://\*\*\*@host/\{video_id\}': a name or password") as error:
+        open_source("https://me:SECRET@host/{video_id}")
+    assert "SECRET" not in str(error.value) and "--add-headers" in str(error.value)
+
+
+@pytest.mark.timeout(60)
+def test_headers_of_the_user_reach_a_plain_server(origin: Origin, tmp_path: Path) -> None:
+    """How a server that asks for a password is fetched from."""
+    name = reached(origin, name_of("locked"), Fault())
+    section = FetchSection(
+        source=origin.media.url_template, yt_dlp_options=(*QUICK, "--add-headers", "Authorization: Basic c2VjcmV0")
+    )
+    seen: list[str] = []
+    handler = origin.media._server.RequestHandlerClass  # type: ignore[union-attr]
+    with pytest.MonkeyPatch.context() as patch:
+        original = handler.do_GET
+        patch.setattr(handler, "do_GET", lambda self: (seen.append(self.headers["Authorization"]), original(self))[1])
+        fetch(tmp_path / "work", write_list(tmp_path / "lists" / "m.parquet", [name]), section)
+    assert told(tmp_path / "work")[name].status == "kept"
+    assert seen == ["Basic c2VjcmV0"]
+
+
+def test_player_clients_and_other_arguments_go_together(tmp_path: Path) -> None:
+    from valor_data.fetch.web import _downloader
+
+    section = FetchSection(player_clients=("tv", "web"), extractor_args=("youtube:lang=en", "generic:impersonate"))
+    with _downloader(tmp_path, section) as downloader:
+        assert downloader.params["extractor_args"] == {
+            "youtube": {"lang": ["en"], "player_client": ["tv", "web"]},
+            "generic": {"impersonate": [""]},
+        }

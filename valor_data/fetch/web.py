@@ -23,7 +23,7 @@ from yt_dlp.networking._helper import make_ssl_context
 from yt_dlp.networking._urllib import UrllibRH
 
 from valor_data.config import FetchSection
-from valor_data.errors import ClipError, ConfigError
+from valor_data.errors import ClipError, ConfigError, hide_passwords
 from valor_data.fetch import ClipRequest, Obtained
 from valor_data.fetch.javascript import find_runtime
 from valor_data.fetch.pieces import Download, obtain_pieces
@@ -120,6 +120,11 @@ class TemplateSource:
 
     def __post_init__(self) -> None:
         _check_url(self.template.replace("{video_id}", "x"), self.template)
+        if hide_passwords(self.template) != self.template:
+            raise ConfigError(
+                f"source {hide_passwords(self.template)!r}: a name or password in the address would be kept with the "
+                'run; give it as an option: yt_dlp_options = ["--add-headers", "Authorization: Basic …"]'
+            )
 
     def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> UrlLocation:
         """The template with the video's id, percent-encoded."""
@@ -151,7 +156,7 @@ class ColumnSource:
 def _check_url(url: str, shown: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"source {shown!r}: expected an http:// or https:// address with a host")
+        raise ConfigError(f"source {hide_passwords(shown)!r}: expected an http:// or https:// address with a host")
 
 
 @cache
@@ -244,9 +249,11 @@ def _downloader(into: Path, settings: FetchSection, more: Mapping[str, Any] | No
     if settings.cookies:
         # yt-dlp rewrites its cookie file when it ends: each call gets a copy.
         parameters["cookiefile"] = str(shutil.copy(settings.cookies, into / "cookies.txt"))
-    if settings.player_clients:
-        parameters["extractor_args"] = {"youtube": {"player_client": list(settings.player_clients)}}
     parameters |= dict(more or {}) | user_parameters(settings)
+    if settings.player_clients:
+        given = parameters.get("extractor_args", {})
+        clients = {"player_client": list(settings.player_clients)}
+        parameters["extractor_args"] = {**given, "youtube": {**given.get("youtube", {}), **clients}}
     downloader = yt_dlp.YoutubeDL(parameters, auto_init=False)
     try:
         yield downloader
