@@ -40,7 +40,8 @@ def run_shard(
     """Builds every shard that is missing or stale and whose clips have all arrived or are lost.
 
     Clips that `filter` has not measured are measured while their shard is made: one open, one decoding of the
-    sound, and a refused clip's pictures are never decoded.
+    sound, and the pictures of a clip that its sound refuses are never decoded. Its reason is then the sound's, even
+    where a look at the picture would have found an earlier one of `errors.PRECEDENCE`.
 
     Args:
         driver: of the work folder.
