@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +15,7 @@ from valor_data.cli.options import Workers
 
 if TYPE_CHECKING:
     from valor_data.demo import World
+    from valor_data.ledger import Ledger
 
 CLIPS_A_SHARD = 64
 """Small shards, so that the small world still fills several."""
@@ -53,7 +57,8 @@ def demo_command(
     typer.echo("")
     with Ledger(folder.ledger, read_only=True) as ledger:
         print_status(read_status(ledger))
-    _say_what_next(work, time.monotonic() - began)
+        refused = next((clip.identity for clip in ledger.find_all() if _is_refused(ledger, clip.clip_id)), "KEY")
+    _say_what_next(work, refused, time.monotonic() - began)
     if found.problems:
         raise typer.Exit(1)
 
@@ -78,11 +83,19 @@ def _make_world(folder: Path, seed: int) -> World:
     return world
 
 
-def _say_what_next(work: Path, seconds: float) -> None:
+def _is_refused(ledger: Ledger, clip_id: int) -> bool:
+    told = ledger.outcomes_of(clip_id).get("filter")
+    return told is not None and bool(told[0].reason)
+
+
+def _say_what_next(work: Path, key: str, seconds: float) -> None:
+    at = os.path.relpath(sys.prefix)
+    activate = "" if shutil.which("valor-data") else f" (first: source {at}/bin/activate)"
     typer.echo(f"""
-The whole road took {seconds:.0f} s. Look around:
+The whole road took {seconds:.0f} s. Look around{activate}:
   valor-data status --work {work}          the funnel again
-  valor-data why KEY --work {work}         what became of one clip (keys: the rows of {work}/index/*.parquet)
+  valor-data why {key} --work {work}
+                                            what became of one clip, and why
   valor-data filter --work {work} --min-rms-dbfs -50 && valor-data shard --work {work}
                                             move a threshold: only the shards concerned are made again
 Build your own:
