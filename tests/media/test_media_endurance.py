@@ -56,6 +56,18 @@ def test_damaged_files_end_with_a_reason(media: Path, rows: list[Row]) -> None:
     assert counts["undecodable"] > 3
 
 
+@pytest.mark.parametrize(
+    ("file", "seed"),
+    [
+        ("edge/multiple-aac-tracks.mp4", 506),  # 6 channels become 22: more planes than a frame has room for
+        ("audio_only/testMP4AudioOnly.mp4", 2837),  # 2 channels become 1 and 2 again
+    ],
+)
+def test_sound_whose_channels_change_ends_no_process(media: Path, file: str, seed: int) -> None:
+    with ProcessPool(max_workers=1, context=forkserver()) as pool:
+        assert pool.schedule(take_mutated, args=((media / file, 0.0, 3.0), seed)).result() == "kept"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_five_thousand_damaged_files_end_with_a_reason(media: Path, rows: list[Row]) -> None:

@@ -37,6 +37,8 @@ Few calls, and buffers that stay in the cache: all of ten seconds at once costs 
 
 _MAX_LEVEL = 16.0
 _MAX_SWR_CHANNELS = 8
+_MAX_PLANES = 8
+"""What a frame of FFmpeg's holds in itself (AV_NUM_DATA_POINTERS); further planes are in a table of their own."""
 
 
 @dataclass(slots=True)
@@ -121,6 +123,8 @@ class _Grid:
         self.next: int | None = None  # the sample at which the last frame ended
         self._run: AudioFifo | None = None  # frames that follow one another, not yet on the grid
         self._run_start = 0
+        self._run_kind = ("", 0, 0)
+        self._interleaver = _Interleaver()
         self._next_ticks: int | None = None  # a frame with this time follows; None where ticks are not samples
 
     def follows(self, frame: AudioFrame) -> bool:
@@ -128,12 +132,12 @@ class _Grid:
         if self._run is None or self.next is None or self._next_ticks is None or frame.pts != self._next_ticks:
             return False
         num_samples = frame.samples
-        if self.next - self._run_start >= _RUN_SAMPLES:
+        if self.next - self._run_start >= _RUN_SAMPLES or _kind(frame) != self._run_kind:
             return False
         frame.pts = None  # in a run frames have no time of their own
         try:
             self._run.write(frame)
-        except ValueError:  # its format is another
+        except ValueError:  # its layout is another
             frame.pts = self._next_ticks
             return False
         self.next += num_samples
@@ -150,8 +154,8 @@ class _Grid:
             return False
         if position != self.next or position - self._run_start >= _RUN_SAMPLES:
             self._end_run()
-        frame.pts = None
-        if not self._append(frame, position):
+        whole = self._interleaver.readable(frame)
+        if whole is None or not self._append(whole, position):
             return False
         self.next = position + frame.samples
         if pts is not None and self.source.ticks[self.stream.index] == (1, self.rate_hz):
@@ -162,15 +166,17 @@ class _Grid:
 
     def _append(self, frame: AudioFrame, position: int) -> bool:
         """Adds a frame to the run, or to a new one where its format is another."""
-        if self._run is not None:
+        frame.pts = None
+        if self._run is not None and _kind(frame) == self._run_kind:
             try:
                 self._run.write(frame)
                 return True
             except ValueError:
-                self._end_run()
+                pass
+        self._end_run()
         if frame.sample_rate != self.rate_hz:
             return False
-        self._run, self._run_start = AudioFifo(), position
+        self._run, self._run_start, self._run_kind = AudioFifo(), position, _kind(frame)
         self._run.write(frame)
         return True
 
@@ -213,6 +219,32 @@ class _Grid:
         if self.next is not None and abs(position - self.next) <= CONTINUITY_SECONDS * self.rate_hz:
             return self.next
         return position
+
+
+def _kind(frame: AudioFrame) -> tuple[str, int, int]:
+    """What frames must share to be joined. The FIFO looks at less, and one plane too few ends the process."""
+    return frame.format.name, frame.layout.nb_channels, frame.sample_rate
+
+
+class _Interleaver:
+    """Makes frames of many channels readable: PyAV reads beyond the table of their planes, if they have planes."""
+
+    def __init__(self) -> None:
+        self._resampler: AudioResampler | None = None
+        self._kind = ("", 0, 0)
+
+    def readable(self, frame: AudioFrame) -> AudioFrame | None:
+        """The frame itself, or its samples side by side; None where that cannot be."""
+        if frame.layout.nb_channels <= _MAX_PLANES or not frame.format.is_planar:
+            return frame
+        if self._resampler is None or self._kind != _kind(frame):
+            self._resampler, self._kind = AudioResampler(format="flt"), _kind(frame)
+        try:
+            frames = self._resampler.resample(frame)
+        except (av.error.FFmpegError, ValueError):
+            self._resampler = None
+            return None
+        return frames[0] if len(frames) == 1 and frames[0].samples == frame.samples else None
 
 
 def num_samples(start: float, end: float, rate_hz: int) -> int:
