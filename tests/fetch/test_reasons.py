@@ -183,7 +183,7 @@ def test_a_channel_that_is_not_live() -> None:
     "cause",
     [
         FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/video.mp4.part"),
-        PermissionError(errno.EACCES, "Permission denied", "/root/video.mp4.part"),
+        PermissionError(errno.EACCES, "Permission denied", "/videos/video.mp4.part"),
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         OSError(errno.EROFS, "Read-only file system", "/ro/video"),
