@@ -1,0 +1,1 @@
+"""VALOR's reference trainer: reads shards and nothing else."""
