@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from valor_data.errors import ClipError
 from valor_data.media.cut import MediaPiece
 from valor_data.media.fragments import IndexRefused
-from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, open_media
+from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, demux, open_media
 from valor_data.media.pictures import begins_with_key_picture
 from valor_data.media.remux import CutImpossible, Track, complete_times, extensions, read_back, write
 from valor_data.workdir import written_aside
@@ -142,7 +142,7 @@ def _tracks(piece: StreamPiece, opened: ExitStack, limits: Limits) -> list[Track
 def _packets(source: Source, limits: Limits) -> dict[int, list[Packet[Any]]]:
     found: dict[int, list[Packet[Any]]] = {s.index: [] for s in (source.video, source.audio) if s is not None}
     num_bytes = 0
-    for number, packet in enumerate(source.container.demux([s for s in (source.video, source.audio) if s])):
+    for number, packet in enumerate(demux(source.container, [s for s in (source.video, source.audio) if s])):
         num_bytes += packet.size
         if number > limits.max_packets or num_bytes > limits.max_packet_bytes:
             raise CutImpossible(f"more than {limits.max_packets} packets or {limits.max_packet_bytes} bytes")

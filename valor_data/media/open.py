@@ -7,16 +7,18 @@ the files beside it. Whatever cannot be opened becomes a `ClipError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from valor_data.errors import ClipError
@@ -140,6 +142,19 @@ def choose_streams(container: InputContainer) -> Source:
         zero=start / 1_000_000 if start is not None else 0.0,
         ticks={s.index: (s.time_base or Fraction(1, 1_000_000)).as_integer_ratio() for s in container.streams},
     )
+
+
+def demux(container: InputContainer, streams: Sequence[VideoStream | AudioStream]) -> Iterator[Packet[Any]]:
+    """Reads the packets of some streams, the empty ones that end a stream too; may be left half way.
+
+    PyAV's own iterator leaks a packet when it is left and not closed, and such packets, few as they are, keep
+    the memory around them from being used again.
+    """
+    packets: Any = container.demux(list(streams))
+    try:
+        yield from packets
+    finally:
+        packets.close()
 
 
 def has_decoder(stream: VideoStream | AudioStream) -> bool:

@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from valor_data.media.frames import display_size, pixel_aspect, quarter_turns
-from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, is_attached_picture, open_media
+from valor_data.media.open import DEFAULT_LIMITS, Limits, Source, choose_streams, demux, is_attached_picture, open_media
 from valor_data.media.span import packet_seconds
 
 _EXTENSIONS = (
@@ -183,7 +183,7 @@ def _first_packets(source: Source) -> tuple[bool, int, float | None]:
     """Whether the first packets are encrypted, the first picture's quarter turns, and where they end."""
     packets: list[Packet[Any]] = []
     with suppress(av.error.FFmpegError):
-        for packet in source.container.demux(_streams(source)):
+        for packet in demux(source.container, _streams(source)):
             if packet.has_sidedata("encryption_info"):
                 return True, 0, None
             packets.append(packet)
@@ -229,7 +229,7 @@ def _last_end(source: Source, seek_seconds: float | None, limits: Limits) -> flo
         with suppress(av.error.FFmpegError):
             source.container.seek(int(seconds / stream.time_base), stream=stream)
     with suppress(av.error.FFmpegError):
-        for number, packet in enumerate(source.container.demux(_streams(source))):
+        for number, packet in enumerate(demux(source.container, _streams(source))):
             end = _packet_end(packet, source)
             if end is not None:
                 last = end if last is None else max(last, end)

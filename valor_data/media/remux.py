@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from valor_data.errors import ValorDataError
-from valor_data.media.open import Limits, choose_streams, open_media
+from valor_data.media.open import Limits, choose_streams, demux, open_media
 from valor_data.media.span import TIME_TOLERANCE_SECONDS, packet_seconds
 
 _MP4_VIDEO = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
@@ -153,7 +153,7 @@ def read_back(path: Path, tracks: Sequence[Track], extension: str, limits: Limit
     with open_media(path, limits) as container:
         piece = choose_streams(container)
         written: dict[str, list[Packet[Any]]] = {"video": [], "audio": []}
-        for packet in container.demux([s for s in (piece.video, piece.audio) if s is not None]):
+        for packet in demux(container, [s for s in (piece.video, piece.audio) if s is not None]):
             if packet.size:
                 written[packet.stream.type].append(packet)
         for track in tracks:

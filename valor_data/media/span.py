@@ -15,7 +15,7 @@ import av.error
 from av.packet import Packet
 
 from valor_data.errors import ClipError
-from valor_data.media.open import Limits, Source
+from valor_data.media.open import Limits, Source, demux
 
 TIME_TOLERANCE_SECONDS = 0.0006
 """Two times this near are the same moment: Matroska, FLV and ASF round to whole milliseconds.
@@ -172,7 +172,7 @@ def _telling(found: SpanPackets) -> Iterator[Packet[Any]]:
 def _demux(source: Source, found: SpanPackets) -> Iterator[Packet[Any]]:
     streams = [s for s in (source.video, source.audio) if s is not None]
     try:
-        for packet in source.container.demux(streams):
+        for packet in demux(source.container, streams):
             if packet.size:
                 yield packet
     except av.error.FFmpegError:
