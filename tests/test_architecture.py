@@ -24,6 +24,7 @@ ROOMS = (
     "config",
     "workdir",
     "guard",
+    "storage",
     "ledger",
     "manifest",
     "media",
@@ -53,6 +54,7 @@ HOMES = {
     "av": ("media/", "demo/encode.py"),  # the demo writes its videos; only media/ opens strangers' files
     "ffmpeg": ("media/",),
     "torchaudio": ("media/",),
+    "fsspec": ("storage.py",),
 }
 """The only folders and files that may import a library."""
 

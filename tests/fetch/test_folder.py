@@ -184,16 +184,26 @@ def test_a_remote_folder_is_copied_once_a_file(bucket: str, tmp_path: Path) -> N
 
 
 def test_a_remote_file_that_went_away(bucket: str, tmp_path: Path) -> None:
-    clips = [request("-a", 0, 1)]
+    """Its clips wait; those of another object are none the worse for it."""
+    clips = [request("-a", 0, 1, 1), request("-a", 30, 40, 2)]
+    fsspec.filesystem("memory").pipe("/bucket/-a_30_40.mp4", b"clip")
     location = FolderSource(bucket).find("-a", None, clips)
     fsspec.filesystem("memory").rm("/bucket/sub/-a.mp4")
-    with pytest.raises(ClipError, match=r"-a.mp4"):
-        location.obtain(clips, tmp_path, SETTINGS)
+    lost, there = (item for _, item in sorted(location.obtain(clips, tmp_path, SETTINGS).items()))
+    assert str(lost) == "missing: memory://bucket/sub/-a.mp4 is no longer there"
+    assert isinstance(there, Obtained)
 
 
 def test_a_remote_folder_that_is_not_there(bucket: str) -> None:
     with pytest.raises(ConfigError, match="source 'memory://bucket/none': no such folder"):
         FolderSource("memory://bucket/none")
+
+
+@pytest.mark.parametrize("address", ["s3://name:secret@bucket/videos", "s3://bucket/videos?key=secret"])
+def test_an_address_with_a_secret_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"source s3://.*bucket/videos: an address must hold no name:password@") as e:
+        FolderSource(address)
+    assert "secret" not in str(e.value)
 
 
 # -- names and ids, whatever they are

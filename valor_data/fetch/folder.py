@@ -21,6 +21,7 @@ from valor_data.clip import escape_id, to_ms, unescape_id
 from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError, ManifestError
 from valor_data.fetch import ClipRequest, Obtained
+from valor_data.storage import Store, StoreError, StoreRefusedError, check_address, is_address
 
 _VIDEO_NAMES = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 _AUDIO_NAMES = "aac flac m4a mp3 ogg opus wav"
@@ -33,7 +34,7 @@ _VGGSOUND_TAIL = re.compile(r"^(?P<id>.+)_(?P<start>\d{6})$", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class FolderLocation:
-    """The files of one video: for each clip id its path, and whether it is the whole video."""
+    """The files of one video: for each clip id its path or address, and whether it is the whole video."""
 
     files: Mapping[int, tuple[str, bool]]
     remote: bool = False
@@ -41,23 +42,24 @@ class FolderLocation:
     def obtain(
         self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection
     ) -> dict[int, Obtained | ClipError]:
-        """Names the file of each clip; remote ones are copied into `into` first, each once."""
+        """Names the file of each clip; objects are copied into `into` first, each once."""
         result: dict[int, Obtained | ClipError] = {}
-        local: dict[str, Path] = {}
+        local: dict[str, Path | ClipError] = {}
         for clip in clips:
             if clip.clip_id not in self.files:
                 result[clip.clip_id] = ClipError("missing", f"no file for {clip.identity}")
                 continue
-            address, whole = self.files[clip.clip_id]
-            if address not in local:
-                local[address] = _download(address, into) if self.remote else Path(address)
-            result[clip.clip_id] = Obtained(
-                path=local[address],
+            place, whole = self.files[clip.clip_id]
+            if place not in local:
+                local[place] = _copied(place, into) if self.remote else Path(place)
+            path = local[place]
+            result[clip.clip_id] = path if isinstance(path, ClipError) else Obtained(
+                path=path,
                 offset_seconds=0.0 if whole else clip.start,
                 whole_video=whole,
                 in_place=not (self.remote or settings.copy),
-                origin={"extractor": "folder", "name": PurePosixPath(address).name},
-            )
+                origin={"extractor": "folder", "name": PurePosixPath(place).name},
+            )  # fmt: skip
         return result
 
     def probe(self, into: Path, settings: FetchSection) -> None:
@@ -68,11 +70,14 @@ class FolderLocation:
 class FolderSource:
     """The files of a folder, local or at an fsspec address, listed once with its subfolders.
 
+    A local file is used in place, unless copies are asked for; an object cannot be: it is copied, and its clips cut.
+
     Args:
         address: a local path, or an address such as `s3://bucket/videos`.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: there is no such folder, or the address holds a password.
+        StoreError: the store does not answer.
     """
 
     address: str
@@ -82,8 +87,10 @@ class FolderSource:
     _files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.remote = "://" in self.address and not self.address.startswith("file://")
-        paths = _list_remote(self.address) if self.remote else _list_local(Path(self.address.removeprefix("file://")))
+        check_address(self.address, "source")
+        self.remote = is_address(self.address) and not self.address.startswith("file://")
+        # Of an object only its name below the address is held: there may be a million of them.
+        paths = _list_objects(self.address) if self.remote else _list_local(Path(self.address.removeprefix("file://")))
         for path in paths:
             name = PurePosixPath(path)
             if name.suffix.lower() in MEDIA_SUFFIXES:
@@ -99,13 +106,16 @@ class FolderSource:
         for clip in clips:
             for stem in clip_stems(video_id, clip):
                 if stem in self._files:
-                    files[clip.clip_id] = (self._files[stem], False)
+                    files[clip.clip_id] = (self._place(self._files[stem]), False)
                     break
             else:
                 whole = self._files.get(video_id) or self._files.get(escape_id(video_id))
                 if whole is not None:
-                    files[clip.clip_id] = (whole, True)
+                    files[clip.clip_id] = (self._place(whole), True)
         return FolderLocation(files, self.remote)
+
+    def _place(self, path: str) -> str:
+        return Store(self.address).at(path) if self.remote else path
 
     def video_ids(self, wanted: set[str]) -> set[str]:
         """Those of some videos of which there is a file, whole or of a clip."""
@@ -151,31 +161,28 @@ def _list_local(folder: Path) -> Iterator[str]:
         yield from (f"{root}/{name}" for name in names)
 
 
-def _list_remote(address: str) -> Iterator[str]:
-    import fsspec
-
+def _list_objects(address: str) -> Iterator[str]:
     try:
-        filesystem, root = fsspec.core.url_to_fs(address)
-        if not filesystem.isdir(root):
-            raise ConfigError(f"source {address!r}: no such folder")
-        protocol = address.split("://", 1)[0]
-        for path in filesystem.find(root):
-            yield f"{protocol}://{path.lstrip('/')}" if protocol != "memory" else f"memory://{path}"
-    except (ImportError, ValueError, OSError) as error:
-        raise ConfigError(f"source {address!r}: cannot be listed: {error}") from None
+        for name, _ in Store(address).listing():
+            yield name
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"source {address!r}: no such folder") from None
+    except ConfigError as error:
+        told = str(error).removeprefix(f"{address}: ")
+        raise ConfigError(f"source {address!r}: cannot be listed: {told}") from None
 
 
-def _download(address: str, into: Path) -> Path:
-    import fsspec
-
-    from valor_data.fetch.reasons import reason_of
-
+def _copied(address: str, into: Path) -> Path | ClipError:
+    """An object as a local file of `into`, or why it cannot be had."""
     # A fixed name: what the file is called elsewhere decides nothing here but its extension.
     shelf = hashlib.blake2b(address.encode(), digest_size=6).hexdigest()
     path = into / f"{shelf}{PurePosixPath(address).suffix}"
     try:
-        filesystem, remote = fsspec.core.url_to_fs(address)
-        filesystem.get_file(remote, str(path))
-    except (OSError, ValueError) as error:
-        raise reason_of(error) from None
+        Store(address).get("", path)
+    except FileNotFoundError:
+        return ClipError("missing", f"{address} is no longer there")
+    except StoreRefusedError as refusal:  # of this object: its folder could be listed
+        return ClipError("forbidden", str(refusal))
+    except StoreError as error:
+        return ClipError("network", str(error))
     return path

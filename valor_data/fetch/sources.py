@@ -8,6 +8,7 @@ from pathlib import Path
 from valor_data.errors import ConfigError
 from valor_data.fetch import Source
 from valor_data.fetch.folder import FolderSource
+from valor_data.storage import absolute_place
 
 
 def absolute_source(text: str, base: Path | None = None) -> str:
@@ -17,9 +18,7 @@ def absolute_source(text: str, base: Path | None = None) -> str:
         text: what stands after `--source`.
         base: the folder that a relative path starts from; None: the current folder.
     """
-    if not text.strip() or text in ("youtube", "column") or "{" in text or "://" in text:
-        return text
-    return str(((base or Path()) / text).absolute())
+    return text if text in ("youtube", "column") or "{" in text else absolute_place(text, base)
 
 
 def open_source(text: str) -> Source:
