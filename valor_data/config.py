@@ -97,6 +97,7 @@ class FilterSection:
     min_peak_dbfs: float = setting(-50.0, "quietest clip to keep, by its peak", minimum=-200, maximum=0)
     min_coverage: float = setting(0.5, "least share of the span that sound and picture cover", minimum=0, maximum=1)
     clip_deadline_seconds: float = setting(60.0, "time to measure one clip", minimum=0.1)
+    clip_memory_bytes: int = setting(4 * 2**30, "memory that one clip may take; 0: no limit", minimum=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,7 @@ class ShardSection:
     )
     mel: str = setting("valor", "front end of the log-mel", choices=("valor", "ast"))
     clip_deadline_seconds: float = setting(120.0, "time to make one sample", minimum=0.1)
+    clip_memory_bytes: int = setting(4 * 2**30, "memory that one clip may take; 0: no limit", minimum=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

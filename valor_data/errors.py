@@ -167,7 +167,9 @@ REASONS: dict[str, Reason] = {
         Reason("network", _W, "the connection failed, timed out or broke off", "run fetch again"),
         Reason("forbidden", _W, "the server refused the media (403)", "run fetch again"),
         Reason("extractor", _W, "yt-dlp failed in a way that has no code yet", "update yt-dlp; read the detail"),
-        Reason("interrupted", _W, "the run stopped before this clip was done", "run the command again"),
+        Reason(
+            "interrupted", _W, "the run, or a worker, was stopped before this clip was done", "run the command again"
+        ),
         # fetch: not the clip's fault
         Reason("bot_check", _A, "the site asks to prove that this is no robot", "pause this address for hours"),
         Reason("session_limited", _A, "the site limits this session for up to an hour", "pause this address"),

@@ -54,7 +54,7 @@ ABOUT_THE_VIDEO = [
     ("extractor", Says("index_error")),
     ("extractor", Says("bug")),
     ("extractor", Says("unexpected", "Failed to extract any player response")),
-    ("crashed", Says("crash")),
+    ("interrupted", Says("crash")),
     ("", Says()),
     ("", Says(status=503, times=0)),
 ]  # fmt: skip
@@ -81,6 +81,20 @@ def test_what_youtube_says_of_a_video(origin: Origin, tmp_path: Path) -> None:
             assert clip.detail.startswith(text), "the raw text is kept beside the code"
         assert origin.asked(name) == 1, "one extraction a video, whatever came of it"
     assert report.done == 2 * len(expected)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_dies_twice_on_a_video(origin: Origin, tmp_path: Path) -> None:
+    """The first time anything may have killed it; the second time in a row it is the video."""
+    culprit, bystander = name_of("culprit"), name_of("bystander")
+    origin.says[culprit] = Says("crash")
+    manifest = write_list(tmp_path / "lists" / "m.parquet", [culprit, bystander])
+    for status, reason in (("waiting", "interrupted"), ("dropped", "crashed")):
+        fetch(tmp_path / "work", manifest, youtube(origin), clock=origin.clock)
+        found = told(tmp_path / "work")
+        assert (found[culprit].status, found[culprit].reason) == (status, reason)
+        assert "the worker ended with" in found[culprit].detail
+        assert found[bystander].status == "kept"
 
 
 FROM_THE_ADDRESS = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -20,6 +20,25 @@ class Lost:
     reason: str
     item: str
     detail: str
+
+
+@dataclass(slots=True)
+class Suspects:
+    """Items that a worker died on once.
+
+    A worker may be killed from outside (a full memory, an operator) with an innocent item in hand: only the second
+    death on the same item in a run blames it. A deadline that passed needs no second look.
+    """
+
+    items: set[str] = field(default_factory=set)
+
+    def is_first_crash(self, lost: Lost, unit: str) -> bool:
+        """Whether to try once more before the item is blamed (the unit, where nothing was in hand)."""
+        item = lost.item or unit
+        if lost.reason != "crashed" or item in self.items:
+            return False
+        self.items.add(item)
+        return True
 
 
 class Idle:

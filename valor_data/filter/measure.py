@@ -7,7 +7,7 @@ from pathlib import Path
 
 from valor_data.clip import Seconds
 from valor_data.errors import ClipError
-from valor_data.guard import working_on
+from valor_data.guard import OUT_OF_MEMORY, working_on
 from valor_data.media.measure import measure_clip
 
 
@@ -30,6 +30,7 @@ class MeasureUnit:
     clips: tuple[MeasureRequest, ...]
     modalities: str
     clip_deadline_seconds: float
+    clip_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def measure_clips(unit: MeasureUnit) -> list[Measured]:
     """Measures each clip of a unit; nothing a clip causes is raised."""
     results = []
     for clip in unit.clips:
-        with working_on(str(clip.clip_id), unit.clip_deadline_seconds):
+        with working_on(str(clip.clip_id), unit.clip_deadline_seconds, unit.clip_memory_bytes):
             results.append(_measure(clip, unit.modalities))
     return results
 
@@ -60,5 +61,5 @@ def _measure(clip: MeasureRequest, modalities: str) -> Measured:
     except ClipError as refusal:
         return Measured(clip.clip_id, reason=refusal.reason, detail=refusal.detail)
     except MemoryError:
-        return Measured(clip.clip_id, reason="too_large", detail="out of memory")
+        return Measured(clip.clip_id, reason="too_large", detail=OUT_OF_MEMORY)
     return Measured(clip.clip_id, facts=facts.to_json())

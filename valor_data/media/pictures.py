@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from valor_data.errors import ClipError
+from valor_data.guard import memory_left_bytes
 from valor_data.media.open import Limits, Source
 from valor_data.media.span import TIME_TOLERANCE_SECONDS, SpanPackets, read_span
 from valor_data.media.timeline import Timeline, read_timeline
@@ -26,6 +27,9 @@ _SKIPPABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video", "vp8"})
 
 _ENTRY_PICTURES = frozenset({0, 1, 5, 7})
 """FFmpeg's numbers of picture types that need no other picture: unknown, I, SI, BI."""
+
+_PIXEL_BYTES = 6
+"""A decoded pixel takes at most so much (4:4:4 of 16 bits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +252,11 @@ class _Decoder:
             frames: list[VideoFrame] = self.context.decode(packet)
         except av.error.EOFError:
             return []
-        except (av.error.FFmpegError, ValueError):
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError) as error:
+            if memory_left_bytes() < _PIXEL_BYTES * self.context.width * self.context.height:
+                raise MemoryError("no room for a picture") from error  # decoders call that damage
             self.num_errors += 1
             return []
         for frame in frames:

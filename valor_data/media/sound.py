@@ -99,6 +99,8 @@ def decode_sound(source: Source, packets: Sequence[Packet[Any]], start: float, e
     for packet in [*packets, None]:
         try:
             frames = context.decode(packet)
+        except MemoryError:
+            raise
         except (av.error.FFmpegError, ValueError):
             errors += 1
             continue

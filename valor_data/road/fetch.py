@@ -184,9 +184,7 @@ class _FetchRun:
         now = self.clock()
         if isinstance(result, Lost):
             # The video may be fine and the network slow: a lost worker is tried again, the detail says why.
-            reason = "network" if result.reason == "timeout" else result.reason
-            outcome = Outcome.refused(reason, result.detail)
-            clips = tuple(FetchedClip(clip.clip_id, outcome) for clip in unit.clips)
+            clips = tuple(FetchedClip(clip.clip_id, self._outcome_of_loss(clip, result)) for clip in unit.clips)
             result = VideoResult(clips, refusal="extractor", detail=result.detail)
             discard(unit)  # its worker cannot any more
         check_result(unit, result)
@@ -204,6 +202,13 @@ class _FetchRun:
         if any(clip.outcome.status is Status.KEPT for clip in result.clips):
             self._known_good = unit.video_id
         self.metrics.add_bytes(result.size_bytes)
+
+    def _outcome_of_loss(self, clip: ClipRequest, lost: Lost) -> Outcome:
+        """A worker that died: only the second time in a row is it the clip's doing."""
+        reason = "network" if lost.reason == "timeout" else lost.reason
+        if reason == "crashed" and self.driver.ledger.first_seen(clip.clip_id, "fetch", "interrupted") is None:
+            reason = "interrupted"
+        return Outcome.refused(reason, lost.detail)
 
     def _record(self, unit: VideoUnit, clip: FetchedClip, now: float) -> None:
         outcome, not_before = self._believe(unit, clip, now)

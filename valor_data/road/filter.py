@@ -11,7 +11,7 @@ from typing import Any
 from valor_data.clip import parse_key
 from valor_data.config import FilterSection
 from valor_data.errors import Status
-from valor_data.execute import Lost
+from valor_data.execute import Lost, Suspects
 from valor_data.filter.decide import decide
 from valor_data.filter.measure import Measured, MeasureRequest, MeasureUnit, measure_clips
 from valor_data.ledger import ClipRow, MediaRow, Outcome
@@ -70,11 +70,16 @@ def _measure_pending(driver: Driver, section: FilterSection, modalities: str, re
     try:
         requests = [_request(driver.work.root, clip, media) for clip, media in pending]
         todo = _batches(requests, CLIPS_A_UNIT)
+        suspects = Suspects()
         while True:
             again: list[MeasureRequest] = []
-            units = (MeasureUnit(batch, modalities, section.clip_deadline_seconds) for batch in todo)
+            limits = (section.clip_deadline_seconds, section.clip_memory_bytes)
+            units = (MeasureUnit(batch, modalities, *limits) for batch in todo)
             for unit, result in executor.run(measure_clips, units):
-                again += _record(driver, unit, result, report)
+                if isinstance(result, Lost) and suspects.is_first_crash(result, str(unit.clips[0].clip_id)):
+                    again += unit.clips
+                else:
+                    again += _record(driver, unit, result, report)
                 driver.commit_now_and_then()
             if not again:
                 return

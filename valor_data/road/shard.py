@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from valor_data.config import FilterSection, ShardSection
 from valor_data.errors import Status, ValorDataError
-from valor_data.execute import Executor, Lost
+from valor_data.execute import Executor, Lost, Suspects
 from valor_data.filter.decide import decide
 from valor_data.ledger import Outcome
 from valor_data.manifest import Manifest, read_manifest
@@ -91,6 +91,7 @@ class _ShardRun:
     listed: Manifest
     executor: Executor
     report: StageReport
+    suspects: Suspects = field(default_factory=Suspects)
 
     def clips_for_bytes(self) -> int:
         """Clips a shard so that it stays under `max_bytes`, from the mean size of some samples."""
@@ -131,7 +132,10 @@ class _ShardRun:
         while True:
             again: list[ShardUnit] = []
             for unit, result in self.executor.run(build_shard, units):
-                if isinstance(result, Lost):
+                name = shard_name(unit.split, unit.shard)
+                if isinstance(result, Lost) and self.suspects.is_first_crash(result, name):
+                    again.append(unit)
+                elif isinstance(result, Lost):
                     again.append(self._without_culprit(unit, result))
                 elif result.lost:
                     self._media_lost(result)
@@ -154,6 +158,7 @@ class _ShardRun:
             work=self.driver.work.root,
             tmp=self.driver.work.own_tmp(),
             clip_deadline_seconds=self.section.clip_deadline_seconds,
+            clip_memory_bytes=self.section.clip_memory_bytes,
         )
 
     def _finished(self, unit: ShardUnit, result: ShardResult) -> None:

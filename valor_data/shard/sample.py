@@ -19,6 +19,7 @@ import numpy as np
 from valor_data.clip import Caption, Clip, Seconds
 from valor_data.config import ShardSection
 from valor_data.errors import ClipError, Status
+from valor_data.guard import OUT_OF_MEMORY
 from valor_data.ledger import Outcome
 from valor_data.media.extract import ClipFeatures, FeatureSettings, extract_clip
 from valor_data.media.facts import Facts
@@ -163,10 +164,13 @@ def make_members(request: SampleRequest, settings: SampleSettings, judge: Judge,
             facts, judged = request.facts, None
             features = extract_clip(path, *span, settings.frames, settings.mel, settings.modalities)
         return Made(_members(request, settings, features, facts, scratch), facts, judged)
-    except ClipError as refusal:
-        if request.facts is None:
-            return Made(None, None, Outcome.refused(refusal.reason, refusal.detail))
-        return Made(None, request.facts, None, refusal)
+    except ClipError as error:
+        refusal = error
+    except MemoryError:
+        refusal = ClipError("too_large", OUT_OF_MEMORY)
+    if request.facts is None:
+        return Made(None, None, Outcome.refused(refusal.reason, refusal.detail))
+    return Made(None, request.facts, None, refusal)
 
 
 def _keeps(judge: Judge, facts: Facts) -> bool:

@@ -21,9 +21,10 @@ from valor_data.errors import ShardError, Status
 from valor_data.guard import working_on
 from valor_data.ledger import Outcome
 from valor_data.shard import shard_name
+from valor_data.shard.output import FolderOutput, Output, json_of, open_output, rows_of, tar_of
 from valor_data.shard.sample import Judge, Made, SampleRequest, SampleSettings, make_members, remake_members
 from valor_data.shard.tar import FormerShard, Member, TarFile
-from valor_data.workdir import WorkDir, flush_to_disk, publish, written_aside
+from valor_data.workdir import WorkDir, flush_to_disk, written_aside
 
 SIDECAR_SCHEMA_VERSION = 1
 
@@ -44,7 +45,11 @@ class SliceRow:
 
 @dataclass(frozen=True, slots=True)
 class ShardUnit:
-    """The work of one call: a planned shard."""
+    """The work of one call: a planned shard.
+
+    Attributes:
+        output: where the shard goes; empty: the work folder.
+    """
 
     split: str
     shard: int
@@ -55,6 +60,8 @@ class ShardUnit:
     work: Path
     tmp: Path
     clip_deadline_seconds: float
+    clip_memory_bytes: int = 0
+    output: str = ""
 
     @property
     def requested(self) -> frozenset[int]:
@@ -100,17 +107,20 @@ def build_shard(unit: ShardUnit) -> ShardResult:
     Returns:
         What became of it. A clip that cannot be decoded is left out and reported; a media file that is gone
         stops the shard before anything is replaced.
+
+    Raises:
+        StoreError: the shard is complete in the temporary folder, and could not be uploaded; `finish_moves` will.
     """
-    work = WorkDir.at(unit.work)
+    output = open_output(unit.work, unit.output)
     name = shard_name(unit.split, unit.shard)
     folder = unit.tmp / name
     folder.mkdir(parents=True, exist_ok=True)
     tar_path = folder / f"{name}.tar"
-    former = FormerShard(work, name)
+    former = FormerShard(output, name)
     batch = _Batch()
     with TarFile(tar_path) as tar:
         for request in unit.requests:
-            with working_on(str(request.clip_id), unit.clip_deadline_seconds):
+            with working_on(str(request.clip_id), unit.clip_deadline_seconds, unit.clip_memory_bytes):
                 try:
                     made = _make(request, unit, former, folder)
                 except FileNotFoundError:
@@ -124,7 +134,7 @@ def build_shard(unit: ShardUnit) -> ShardResult:
         return ShardResult(unit.split, unit.shard, dropped=batch.dropped, lost=tuple(batch.lost))
     size, sha256 = (tar.size, tar.sha256) if batch.digests else (0, "")
     result = batch.result(unit, shard_digest(unit.settings, batch.digests), size, sha256)
-    _put_in_place(work, folder, unit, result, batch.members)
+    _put_in_place(output, folder, unit, result, batch.members)
     return result
 
 
@@ -193,7 +203,7 @@ def _make(request: SampleRequest, unit: ShardUnit, former: FormerShard, scratch:
 
 
 def _put_in_place(
-    work: WorkDir, folder: Path, unit: ShardUnit, result: ShardResult, members: Mapping[str, list[Member]]
+    output: Output, folder: Path, unit: ShardUnit, result: ShardResult, members: Mapping[str, list[Member]]
 ) -> None:
     name = shard_name(unit.split, unit.shard)
     _write_index(folder / f"{name}.parquet", unit, result, members)
@@ -201,33 +211,41 @@ def _put_in_place(
     # The JSON is the mark that the folder is complete: from here on `finish_moves` ends what a kill interrupts.
     with written_aside(folder / f"{name}.json") as path:
         path.write_text(json.dumps(sidecar(unit, result), indent=1, sort_keys=True) + "\n")
-    _move_in_place(work, folder, name, has_tar=result.num_samples > 0)
+    _move_in_place(output, folder, name, has_tar=result.num_samples > 0)
 
 
-def finish_moves(work: WorkDir) -> list[str]:
-    """Ends what killed runs began: shards that are complete in the temporary folder are put in place.
+def finish_moves(work: WorkDir, output: Output | None = None) -> list[str]:
+    """Ends what killed runs began: shards that are complete in the temporary folders are put in place.
+
+    Args:
+        work: the work folder.
+        output: where its shards go; None: the work folder.
 
     Returns:
         Names of the shards that were.
+
+    Raises:
+        StoreError: one could not be uploaded; it stays for the next time.
     """
     finished = []
-    for mark in sorted(work.tmp.glob("*/*/*.json")):
+    for mark in sorted(path for folder in work.tmp_folders() for path in folder.glob("*/*.json")):
         if mark.parent.name == mark.stem:
-            _move_in_place(work, mark.parent, mark.stem, has_tar=json.loads(mark.read_text())["num_samples"] > 0)
+            has_tar = json.loads(mark.read_text())["num_samples"] > 0
+            _move_in_place(output or FolderOutput(work.root), mark.parent, mark.stem, has_tar=has_tar)
             finished.append(mark.stem)
     return finished
 
 
-def _move_in_place(work: WorkDir, folder: Path, name: str, *, has_tar: bool) -> None:
+def _move_in_place(output: Output, folder: Path, name: str, *, has_tar: bool) -> None:
     # Without its JSON a shard is not finished: the old one goes first, the new one comes last.
-    (work.index / f"{name}.json").unlink(missing_ok=True)
+    output.remove([json_of(name)])
     if not has_tar:
-        (work.shards / f"{name}.tar").unlink(missing_ok=True)
+        output.remove([tar_of(name)])
     elif (folder / f"{name}.tar").exists():
-        publish(folder / f"{name}.tar", work.shards / f"{name}.tar")
+        output.put(folder / f"{name}.tar", tar_of(name))
     if (folder / f"{name}.parquet").exists():
-        publish(folder / f"{name}.parquet", work.index / f"{name}.parquet")
-    publish(folder / f"{name}.json", work.index / f"{name}.json")
+        output.put(folder / f"{name}.parquet", rows_of(name))
+    output.put(folder / f"{name}.json", json_of(name))
     shutil.rmtree(folder, ignore_errors=True)
 
 
