@@ -1,0 +1,297 @@
+"""What runs in a worker of the loader: clips of the sets, read, decoded and made into batches."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from valor_data.errors import ShardError, ValorDataError
+from valor_data.train.batch import Batch
+from valor_data.train.captions import Overrides
+from valor_data.train.choice import draw_weighted, rng_of
+from valor_data.train.plan import Piece, Share, Shuffle, evaluation_pieces, training_piece
+from valor_data.train.samples import BrokenSampleError, ClipSettings, Draw, ReadyClip, collate, hold, make_ready
+from valor_data.train.shards import PieceReader, Raw, Shard
+from valor_data.train.text import Vocabulary
+
+Position = tuple[int, int]
+"""How far a reader is in a set: its pass, and the samples of it that it has taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A sample that was left out: its key (empty where it cannot be read), its tar, and why."""
+
+    key: str
+    shard: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key or 'a sample'} in {self.shard}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSet:
+    """A set as a worker needs it.
+
+    Attributes:
+        name: tells sets apart that are mixed.
+        task: the task string its batches are for.
+        weight: how often it is drawn.
+        shards: its tars.
+        clips: what becomes of its samples.
+        overrides: words that take the place of those in the shards.
+    """
+
+    name: str
+    task: str
+    weight: float
+    shards: tuple[Shard, ...]
+    clips: ClipSettings
+    overrides: Overrides | None = None
+
+    @property
+    def counts(self) -> list[int]:
+        """Samples of each shard."""
+        return [shard.num_samples for shard in self.shards]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of all shards."""
+        return sum(self.counts)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What a worker hands over.
+
+    Attributes:
+        batch: the clips; None when something stopped the worker.
+        set_number: which of the sets they are from.
+        role: which worker's part of the plan it was.
+        positions: how far that part is in each set; empty in an evaluation.
+        num_read: samples read for it, broken ones included.
+        broken: samples that were left out on the way.
+        fault: what stopped the worker; the main process raises it.
+    """
+
+    batch: Batch | None
+    set_number: int = 0
+    role: int = 0
+    positions: tuple[Position, ...] = ()
+    num_read: int = 0
+    broken: tuple[Broken, ...] = ()
+    fault: Exception | None = None
+
+    def pin_memory(self) -> Loaded:
+        """The same with its batch in page-locked memory; called by torch's loader."""
+        return replace(self, batch=None if self.batch is None else self.batch.pin_memory())
+
+
+@dataclass(slots=True)
+class Tally:
+    """Samples read since it was last emptied, and those among them that could not be used."""
+
+    num_read: int = 0
+    broken: list[Broken] = field(default_factory=list)
+
+    def take(self) -> tuple[int, tuple[Broken, ...]]:
+        """Gives both and starts anew."""
+        taken = self.num_read, tuple(self.broken)
+        self.num_read, self.broken = 0, []
+        return taken
+
+
+def usable(raw: Raw, source: OpenSet, draw: Draw | None, tally: Tally) -> ReadyClip | None:
+    """Decodes a sample; one that cannot be used is counted, and None comes out."""
+    tally.num_read += 1
+    try:
+        if raw.held is None:
+            raise BrokenSampleError(raw.fault)
+        return make_ready(raw.key, raw.held, source.clips, source.overrides, draw)
+    except BrokenSampleError as error:
+        tally.broken.append(Broken(raw.key, raw.shard, str(error)))
+        return None
+
+
+class TrainingReader:
+    """One reader's clips of one set, pass after pass without end, from any position on.
+
+    Args:
+        source: the set.
+        share: who reads.
+        batch_size: clips of a batch on one rank.
+        shuffle: how samples are mixed.
+        position: where to begin.
+    """
+
+    def __init__(
+        self, source: OpenSet, share: Share, batch_size: int, shuffle: Shuffle, position: Position = (0, 0)
+    ) -> None:
+        self._source, self._share = source, share
+        self._batch_size, self._shuffle = batch_size, replace(shuffle, name=source.name)
+        self.position = position
+        self._clips: Iterator[ReadyClip] | None = None
+        self.tally = Tally()
+
+    def take(self, num: int) -> list[ReadyClip]:
+        """The next so many clips; for each broken sample the one after it comes up.
+
+        Raises:
+            ShardError: a whole pass gave no clip that can be used.
+        """
+        if self._clips is None:
+            self._clips = self._read()
+        return list(itertools.islice(self._clips, num))
+
+    def _read(self) -> Iterator[ReadyClip]:
+        while True:
+            number, start = self.position
+            piece = training_piece(self._source.counts, self._batch_size, self._share, number, self._shuffle)
+            draw = self._draw(piece)
+            keep = functools.partial(hold, settings=self._source.clips, draw=draw)
+            num_good = 0
+            for raw in PieceReader(self._source.shards, piece, keep, start):
+                start += 1
+                self.position = (number, start)
+                clip = usable(raw, self._source, draw, self.tally)
+                if clip is not None:
+                    num_good += 1
+                    yield clip
+            if not num_good and self.tally.broken:
+                raise nothing_usable(self._source, self.tally.broken[0])
+            self.position = (number + 1, 0)
+
+    def _draw(self, piece: Piece) -> Draw:
+        seeds: tuple[int | str, ...] = (self._shuffle.seed, self._shuffle.name, "clip", piece.number)
+        if self._shuffle.resampled:  # readers meet the same clip, and each draws for itself
+            seeds += (self._share.rank, self._share.worker)
+        return Draw(seeds)
+
+
+def nothing_usable(source: OpenSet, first: Broken) -> ShardError:
+    """No sample of a whole pass was good."""
+    return ShardError(
+        f"{source.name}: no sample of {len(source.shards)} shards can be used; {first}; run `valor-data verify`"
+    )
+
+
+def _role(workers: int) -> tuple[int, int]:
+    """Number of this worker and of all; in the main process it is the only one."""
+    info = get_worker_info()
+    return (0, 1) if info is None else (info.id, min(workers, info.num_workers))
+
+
+@dataclass(slots=True)
+class TrainingBatches(IterableDataset[Loaded]):
+    """The batches of an epoch, or of what is left of it.
+
+    Batch number n is made by part n mod `workers` of the plan, whatever worker that is; so an epoch that is
+    taken up in its middle gives the same batches.
+
+    Attributes:
+        sets: what is mixed.
+        vocabulary: words to numbers.
+        batch_size: clips of a batch on one rank.
+        shuffle: how samples are mixed.
+        share: rank and world; its `workers` are the parts of the plan.
+        epoch: number of the epoch, from 0.
+        first: batches of it that are done.
+        stop: batches it has.
+        positions: for each part of the plan, its position in each set.
+    """
+
+    sets: tuple[OpenSet, ...]
+    vocabulary: Vocabulary
+    batch_size: int
+    shuffle: Shuffle
+    share: Share
+    epoch: int
+    first: int
+    stop: int
+    positions: tuple[tuple[Position, ...], ...]
+
+    def __iter__(self) -> Iterator[Loaded]:
+        worker, workers = _role(self.share.workers)
+        role = (self.first + worker) % workers
+        share = replace(self.share, worker=role)
+        readers = [
+            TrainingReader(source, share, self.batch_size, self.shuffle, position)
+            for source, position in zip(self.sets, self.positions[role], strict=True)
+        ]
+        try:
+            for number in range(self.first + worker, self.stop, workers):
+                chosen = set_of_step(self.sets, self.shuffle.seed, self.epoch, number)
+                reader = readers[chosen]
+                clips = reader.take(self.batch_size)
+                batch = collate(clips, self.sets[chosen].clips, self.vocabulary)
+                positions = tuple(r.position for r in readers)
+                yield Loaded(batch, chosen, role, positions, *reader.tally.take())
+        except (ValorDataError, OSError) as error:  # raised by the main process, without a worker's traceback
+            yield Loaded(None, role=role, fault=error)
+
+
+def set_of_step(sets: Sequence[OpenSet], seed: int, epoch: int, step: int) -> int:
+    """Which set a step's batches are from: the same on every rank and worker."""
+    if len(sets) == 1:
+        return 0
+    return draw_weighted([source.weight for source in sets], rng_of(seed, "set", epoch, step))
+
+
+@dataclass(slots=True)
+class EvaluationBatches(IterableDataset[Loaded]):
+    """Every sample of a set once, as `evaluation_pieces` deals them out.
+
+    Attributes:
+        source: the set.
+        vocabulary: words to numbers.
+        batch_size: clips of a batch on one rank.
+        share: rank, world and number of workers.
+    """
+
+    source: OpenSet
+    vocabulary: Vocabulary
+    batch_size: int
+    share: Share
+
+    def __iter__(self) -> Iterator[Loaded]:
+        worker, workers = _role(self.share.workers)
+        share = replace(self.share, worker=worker, workers=workers)
+        pieces = evaluation_pieces(self.source.counts, self.batch_size, share)
+        tally = Tally()
+        try:
+            for clips in self._clips(pieces, tally):
+                batch = collate(clips, self.source.clips, self.vocabulary)
+                yield Loaded(batch, 0, worker, (), *tally.take())
+        except (ValorDataError, OSError) as error:
+            yield Loaded(None, role=worker, fault=error)
+
+    def _clips(self, pieces: Sequence[Piece], tally: Tally) -> Iterator[list[ReadyClip]]:
+        """The clips of each batch; where all are broken, one of another batch, so that no rank falls behind."""
+        whole = joined(pieces)
+        keep = functools.partial(hold, settings=self.source.clips, draw=None)
+        raws = iter(PieceReader(self.source.shards, whole, keep))
+        for piece in pieces:
+            some = (usable(raw, self.source, None, tally) for raw in itertools.islice(raws, len(piece.order)))
+            clips = [clip for clip in some if clip is not None]
+            yield clips or [self._any(tally)]
+
+    def _any(self, tally: Tally) -> ReadyClip:
+        share = Share()
+        whole = joined(evaluation_pieces(self.source.counts, self.source.num_samples, share))
+        keep = functools.partial(hold, settings=self.source.clips, draw=None)
+        for raw in PieceReader(self.source.shards, whole, keep):
+            clip = usable(raw, self.source, None, Tally())
+            if clip is not None:
+                return clip
+        raise nothing_usable(self.source, tally.broken[0])
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """Pieces that are read one after another, as one."""
+    spans = tuple(span for piece in pieces for span in piece.spans)
+    return Piece(0, spans, tuple(range(sum(map(len, spans)))))
