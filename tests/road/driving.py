@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from valor_data.config import FetchSection, FilterSection, ShardSection
+from valor_data.demo import MediaServer
 from valor_data.ledger import STAGES, Ledger
 from valor_data.road import Driver, StageReport, run_fetch, run_filter, run_shard
 from valor_data.workdir import WorkDir
+
+CLIPS_A_SHARD = "4"
 
 
 @dataclass(frozen=True)
@@ -66,3 +75,31 @@ def standings(work: Path) -> dict[str, tuple[str, str]]:
 def tar_bytes(work: Path) -> dict[str, bytes]:
     """Every finished tar, by name."""
     return {path.name: path.read_bytes() for path in sorted((work / "shards").glob("*.tar"))}
+
+
+def commands(work: Path, manifest: Path, server: MediaServer) -> dict[str, list[str]]:
+    run = [sys.executable, "-m", "valor_data"]
+    at = ["--work", str(work), "--json"]
+    return {
+        "fetch": [*run, "fetch", str(manifest), "--source", server.url_template, "--workers", "2", *at],
+        "filter": [*run, "filter", "--workers", "2", *at],
+        "shard": [*run, "shard", "--workers", "2", "--max-clips", CLIPS_A_SHARD, *at],
+    }
+
+
+def run_to_its_end(command: list[str]) -> float:
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - began
+
+
+def kill_after(command: list[str], seconds: float) -> bool:
+    """Starts a command in a process group of its own and kills all of it; tells whether it was still running."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(seconds)
+    alive = process.poll() is None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return alive

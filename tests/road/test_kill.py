@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from driving import standings, tar_bytes
+from driving import commands, kill_after, run_to_its_end, standings, tar_bytes
 
-from valor_data.demo import MediaServer, World, WorldSettings, make_world, serve
+from valor_data.demo import World, WorldSettings, make_world, serve
 from valor_data.look.verify import verify
 from valor_data.workdir import WorkDir
 
 ROUNDS = 5
-CLIPS_A_SHARD = "4"
 
 
 @dataclass(frozen=True)
@@ -38,34 +32,6 @@ class Undisturbed:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return make_world(tmp_path_factory.mktemp("world"), WorldSettings.small())
-
-
-def commands(work: Path, manifest: Path, server: MediaServer) -> dict[str, list[str]]:
-    run = [sys.executable, "-m", "valor_data"]
-    at = ["--work", str(work), "--json"]
-    return {
-        "fetch": [*run, "fetch", str(manifest), "--source", server.url_template, "--workers", "2", *at],
-        "filter": [*run, "filter", "--workers", "2", *at],
-        "shard": [*run, "shard", "--workers", "2", "--max-clips", CLIPS_A_SHARD, *at],
-    }
-
-
-def run_to_its_end(command: list[str]) -> float:
-    began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return time.monotonic() - began
-
-
-def kill_after(command: list[str], seconds: float) -> bool:
-    """Starts a command in a process group of its own and kills all of it; tells whether it was still running."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    time.sleep(seconds)
-    alive = process.poll() is None
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return alive
 
 
 def outcomes_in(work: Path, stage: str) -> int:

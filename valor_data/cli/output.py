@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections import Counter
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LOG_EVERY_SECONDS = 15.0
 """Off a terminal a stage says how far it is this often."""
+
+_DISK_ERRORS = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
 
 log = logging.getLogger("valor_data")
 
@@ -72,7 +75,10 @@ def _error_lines(error: BaseException) -> list[str]:
     if isinstance(error, OSError):
         where = error.filename or "this machine"
         return [f"{where}: {error.strerror or error}; mend it and run the command again"]
-    log.error("unexpected error", exc_info=error)
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _DISK_ERRORS:
+        return [f"the ledger: {error}; see to the disk it lies on and run the command again"]
+    if State.log_file:
+        log.error("unexpected error", exc_info=error)
     where = f"the traceback is in {State.log_file}" if State.log_file else "--debug before the command shows where"
     return [f"unexpected {type(error).__name__}: {error}; {where}"]
 
