@@ -25,7 +25,7 @@ from valor_data.errors import ConfigError, ValorDataError
 from valor_data.ledger.clips import ClipTables
 from valor_data.ledger.fetching import FetchTables
 from valor_data.ledger.plan import PlanTables
-from valor_data.ledger.rows import Attempt, ClipRow, MediaRow, Outcome, PlannedClip, ShardRow, SyncReport
+from valor_data.ledger.rows import Attempt, ClipRow, LazyRows, MediaRow, Outcome, PlannedClip, ShardRow, SyncReport
 from valor_data.ledger.schema import MIGRATIONS, SCHEMA_VERSION, STAGES
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "STAGES",
     "Attempt",
     "ClipRow",
+    "LazyRows",
     "Ledger",
     "MediaRow",
     "Outcome",

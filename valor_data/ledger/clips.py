@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from valor_data.errors import ConfigError, Status
-from valor_data.ledger.rows import CLIP_COLUMNS, MEDIA_COLUMNS, ClipRow, MediaRow, Outcome, SyncReport
+from valor_data.ledger.rows import CLIP_COLUMNS, MEDIA_COLUMNS, ClipRow, LazyRows, MediaRow, Outcome, SyncReport
 from valor_data.ledger.schema import COUNT_ALL, STAGES
 from valor_data.ledger.tables import Tables
 
@@ -80,10 +80,10 @@ class ClipTables(Tables):
         """Every clip of the manifest, in the manifest's order."""
         return self._clip_rows("WHERE manifest_row IS NOT NULL ORDER BY manifest_row")
 
-    def pending_measure(self, version: int) -> list[tuple[ClipRow, MediaRow]]:
+    def pending_measure(self, version: int) -> LazyRows[tuple[ClipRow, MediaRow]]:
         """Clips whose media are there and that have no facts of this version, nor a refusal instead of facts."""
         query = (
-            f"SELECT {CLIP_COLUMNS}, {MEDIA_COLUMNS} FROM clips JOIN media USING (clip_id) "
+            "SELECT clips.clip_id FROM clips JOIN media USING (clip_id) "
             "JOIN outcomes o ON o.clip_id = clips.clip_id AND o.stage = 'fetch' AND o.status = 'kept' "
             "LEFT JOIN facts f ON f.clip_id = clips.clip_id "
             "LEFT JOIN outcomes g ON g.clip_id = clips.clip_id AND g.stage = 'filter' "
@@ -91,7 +91,15 @@ class ClipTables(Tables):
             "(f.clip_id IS NULL AND (g.status IS NULL OR g.status = 'waiting')) OR f.version < ?) "
             "ORDER BY clips.clip_id"
         )
-        return [(ClipRow(*row[:7]), MediaRow(*row[7:])) for row in self._db.execute(query, (version,))]
+        return LazyRows((row[0] for row in self._db.execute(query, (version,))), self._some_media)
+
+    def _some_media(self, clip_ids: Sequence[int]) -> Iterator[tuple[int, tuple[ClipRow, MediaRow]]]:
+        marks = ", ".join("?" * len(clip_ids))
+        columns = f"{CLIP_COLUMNS}, {MEDIA_COLUMNS}"
+        rows = self._db.execute(
+            f"SELECT {columns} FROM clips JOIN media USING (clip_id) WHERE clip_id IN ({marks})", clip_ids
+        )
+        return ((row[0], (ClipRow(*row[:7]), MediaRow(*row[7:]))) for row in rows)
 
     def _clip_rows(self, where: str, values: Sequence[Any] = ()) -> list[ClipRow]:
         return [ClipRow(*row) for row in self._db.execute(f"SELECT {CLIP_COLUMNS} FROM clips {where}", values)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from valor_data.ledger.rows import CLIP_COLUMNS, Attempt, ClipRow
+from collections.abc import Iterator, Sequence
+
+from valor_data.ledger.rows import CLIP_COLUMNS, Attempt, ClipRow, LazyRows
 from valor_data.ledger.tables import Tables
 
 LONGEST_WAIT_SECONDS = 2 * 86_400.0
@@ -52,19 +54,32 @@ class FetchTables(Tables):
         ).fetchone()
         return 0.0 if row is None else float(row[0])
 
-    def due_fetch(self, now: float) -> list[ClipRow]:
+    def due_fetch(self, now: float) -> LazyRows[ClipRow]:
         """Clips of the manifest that fetch should try now, in the manifest's order.
 
         Left out are those with a final outcome, and waiting ones whose time has not come. One that is more than
         `LONGEST_WAIT_SECONDS` away was told by a clock that has been set back since: it does not count.
         """
         rows = self._db.execute(
-            f"SELECT {CLIP_COLUMNS} FROM clips LEFT JOIN outcomes o ON o.clip_id = clips.clip_id AND o.stage = 'fetch' "
+            "SELECT clips.clip_id FROM clips LEFT JOIN outcomes o ON o.clip_id = clips.clip_id AND o.stage = 'fetch' "
             "WHERE manifest_row IS NOT NULL AND (o.status IS NULL OR (o.status = 'waiting' "
             "AND (o.not_before <= ?1 OR o.not_before > ?1 + ?2))) ORDER BY manifest_row",
             (now, LONGEST_WAIT_SECONDS),
         )
-        return [ClipRow(*row) for row in rows]
+        return LazyRows((row[0] for row in rows), self._some_clips)
+
+    def _some_clips(self, clip_ids: Sequence[int]) -> Iterator[tuple[int, ClipRow]]:
+        marks = ", ".join("?" * len(clip_ids))
+        rows = self._db.execute(f"SELECT {CLIP_COLUMNS} FROM clips WHERE clip_id IN ({marks})", clip_ids)
+        return ((row[0], ClipRow(*row)) for row in rows)
+
+    def ids_by_video(self) -> Iterator[int]:
+        """Every clip of the manifest; those of a video together, where the first of them stands."""
+        rows = self._db.execute(
+            "SELECT clip_id FROM clips WHERE manifest_row IS NOT NULL "
+            "ORDER BY min(manifest_row) OVER (PARTITION BY video_id), manifest_row"
+        )
+        return (row[0] for row in rows)
 
     def num_postponed(self, now: float) -> tuple[int, float]:
         """Waiting clips whose time has not come, and when the first one's does."""

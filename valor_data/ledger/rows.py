@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from valor_data.errors import REASONS, Status
 
@@ -43,6 +46,38 @@ class ClipRow:
     split: str
     manifest_row: int | None
     content: bytes
+
+
+RowT = TypeVar("RowT")
+
+
+class LazyRows(Generic[RowT]):
+    """Rows of many clips, read some hundred at a time: a million cost their ids, eight bytes each.
+
+    Args:
+        clip_ids: the clips, in order.
+        read: gives the rows of some of them, in any order, as (clip id, row).
+    """
+
+    BATCH = 500
+
+    def __init__(self, clip_ids: Iterable[int], read: Callable[[Sequence[int]], Iterable[tuple[int, RowT]]]) -> None:
+        self.clip_ids = array("q", clip_ids)
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __iter__(self) -> Iterator[RowT]:
+        """As the ledger knows the clips when their turn comes."""
+        for first in range(0, len(self.clip_ids), self.BATCH):
+            batch = self.clip_ids[first : first + self.BATCH]
+            rows = dict(self._read(batch))
+            yield from (rows[clip_id] for clip_id in batch if clip_id in rows)
+
+    def of(self, clip_ids: Iterable[int]) -> LazyRows[RowT]:
+        """The same rows for other clips, or in another order."""
+        return LazyRows(clip_ids, self._read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from valor_data.config import FetchSection
 from valor_data.errors import REASONS, ClipError, Status
@@ -15,7 +18,7 @@ from valor_data.fetch import ClipRequest, FetchedClip, Location, Obtained, Sourc
 from valor_data.fetch.folder import FolderSource
 from valor_data.fetch.sources import absolute_source, open_source
 from valor_data.fetch.video import check_result, discard, fetch_video
-from valor_data.ledger import Attempt, ClipRow, Outcome
+from valor_data.ledger import Attempt, ClipRow, LazyRows, Outcome
 from valor_data.manifest import Manifest
 from valor_data.road.admission import Admission, open_addresses
 from valor_data.road.deadlinks import apply_deadlinks
@@ -38,12 +41,12 @@ class Selection:
     seed: int = 0
     retry: tuple[str, ...] = ()
 
-    def of(self, clips: list[ClipRow]) -> list[ClipRow]:
+    def of(self, clips: LazyRows[ClipRow]) -> LazyRows[ClipRow]:
         """The first `limit` clips, or `sample` clips drawn with a seed, in their order."""
         if self.sample is not None and self.sample < len(clips):
             drawn = sorted(random.Random(self.seed).sample(range(len(clips)), self.sample))  # noqa: S311
-            clips = [clips[i] for i in drawn]
-        return clips if self.limit is None else clips[: self.limit]
+            clips = clips.of(clips.clip_ids[i] for i in drawn)
+        return clips if self.limit is None else clips.of(clips.clip_ids[: self.limit])
 
 
 def run_fetch(
@@ -112,7 +115,7 @@ class _FetchRun:
     _journals: list[Path] = field(default_factory=list)
     _known_good: str = field(init=False)
 
-    def go(self, pending: list[ClipRow], executor: Executor) -> None:
+    def go(self, pending: LazyRows[ClipRow], executor: Executor) -> None:
         """Fetches; whatever ends it, what came back is recorded."""
         ledger = self.driver.ledger
         self._known_good = ledger.get_meta("known_good_video") or self.section.probe_video
@@ -238,13 +241,13 @@ class _FetchRun:
         location = self.source.find(self._known_good, None, ())
         return VideoUnit(self._known_good, (), location, self.section, work.root, work.own_tmp(), is_probe=True)
 
-    def _units(self, pending: Sequence[ClipRow]) -> Iterator[VideoUnit]:
-        """One unit a video, videos in the order of their first pending clip."""
-        by_video: dict[str, list[ClipRow]] = {}
-        for row in pending:
-            by_video.setdefault(row.video_id, []).append(row)
+    def _units(self, pending: LazyRows[ClipRow]) -> Iterator[VideoUnit]:
+        """One unit a video, videos in the order of their first clip in the manifest."""
+        order = np.fromiter(self.driver.ledger.ids_by_video(), np.int64)
+        in_order = pending.of(order[np.isin(order, np.array(pending.clip_ids))].tolist())
         work = self.driver.work
-        for video_id, rows in by_video.items():
+        for video_id, group in itertools.groupby(in_order, lambda row: row.video_id):
+            rows = list(group)
             clips = list(self.listed.clips([row.manifest_row for row in rows if row.manifest_row is not None]))
             requests = tuple(
                 ClipRequest(row.clip_id, row.identity, clip.start, clip.end)

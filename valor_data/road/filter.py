@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,12 @@ def filter_report(driver: Driver, report: StageReport | None = None) -> StageRep
 
 def _measure_pending(driver: Driver, section: FilterSection, modalities: str, report: StageReport) -> None:
     pending = driver.ledger.pending_measure(FACTS_VERSION)
-    if not pending:
+    if not len(pending):
         return
     driver.progress.start("filter", len(pending), "clips")
     executor = driver.executor(section.workers)
     try:
-        requests = [_request(driver.work.root, clip, media) for clip, media in pending]
+        requests = (_request(driver.work.root, clip, media) for clip, media in pending)
         todo = _batches(requests, CLIPS_A_UNIT)
         suspects = Suspects()
         while True:
@@ -91,7 +91,7 @@ def _measure_pending(driver: Driver, section: FilterSection, modalities: str, re
         driver.progress.finish()
 
 
-def _batches(requests: list[MeasureRequest], size: int) -> Iterator[tuple[MeasureRequest, ...]]:
+def _batches(requests: Iterable[MeasureRequest], size: int) -> Iterator[tuple[MeasureRequest, ...]]:
     source = iter(requests)
     while batch := tuple(itertools.islice(source, size)):
         yield batch
