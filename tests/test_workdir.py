@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_the_shelves_are_used_evenly() -> None:
 def test_own_tmp_is_swept(tmp_path: Path) -> None:
     work = WorkDir.at(tmp_path)
     folder = work.own_tmp()
-    assert folder == tmp_path / "tmp" / str(os.getpid()) == work.own_tmp()
+    assert folder == tmp_path / "tmp" / f"{socket.gethostname()}-{os.getpid()}" == work.own_tmp()
     (folder / "half").write_text("x")
     (tmp_path / "tmp" / "1").mkdir()
     work.clean_tmp()

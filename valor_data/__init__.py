@@ -52,7 +52,7 @@ def open_shards(folder: str | Path, *, split: str | None = None) -> Iterator[Sam
     """Reads the samples of finished shards, shard by shard, in the order they were written.
 
     Args:
-        folder: a folder of tars (`WORK/shards`), or one tar.
+        folder: a folder of tars (`WORK/shards`, `s3://bucket/set/shards`), or one tar.
         split: only shards named `<split>-*.tar`.
 
     Returns:
@@ -61,16 +61,14 @@ def open_shards(folder: str | Path, *, split: str | None = None) -> Iterator[Sam
 
     Raises:
         ShardError: there is no such shard, or a tar is damaged.
+        ConfigError: the address cannot be used (no such bucket, no credentials, …).
     """
-    from pathlib import Path
-
     from valor_data.errors import ShardError
-    from valor_data.shard.reader import read_samples
+    from valor_data.shard.reader import find_shards, read_samples
 
-    place = Path(folder)
-    tars = [place] if place.is_file() else sorted(place.glob(f"{split or '*'}-[0-9]*.tar"))
+    tars = find_shards(str(folder), split)
     if not tars:
-        raise ShardError(f"{place}: no shards{f' of split {split!r}' if split else ''} here; expected NAME-000000.tar")
+        raise ShardError(f"{folder}: no shards{f' of split {split!r}' if split else ''} here; expected NAME-000000.tar")
     return read_samples(tars)
 
 

@@ -111,6 +111,9 @@ class ShardSection:
     )
     seed: int = setting(0, "seed of the order of the clips", minimum=0)
     partial: bool = setting(False, "build shards that still wait for clips")
+    output: str = setting(
+        "", "where shards go: a folder, or an address such as s3://bucket/set; empty: the work folder"
+    )
     include: tuple[str, ...] = setting((), "media members to add to each sample", choices=INCLUDES)
     discard_media: bool = setting(False, "delete the media of a clip once its shard is finished")
     num_frames: int = setting(10, "pictures a clip", minimum=1, maximum=100)

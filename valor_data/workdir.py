@@ -4,11 +4,49 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from valor_data.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Part:
+    """One of several drivers of a work folder: it does the shards whose number is `number - 1` modulo `total`."""
+
+    total: int
+    number: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Reads `3/16`: the third of sixteen.
+
+        Raises:
+            ConfigError: it is not of that form, or there is no such part.
+        """
+        match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text.strip(), re.ASCII)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise ConfigError(f"--part {text}: expected I/N with I from 1 to N, at most 9999, such as 3/16")
+        return cls(int(match[2]), int(match[1]))
+
+    @classmethod
+    def of_name(cls, name: str) -> Part | None:
+        """The part that a ledger's name without extension names, or None."""
+        match = re.fullmatch(r"(\d{4})-of-(\d{4})", name, re.ASCII)
+        return None if match is None else cls(int(match[2]), int(match[1]))
+
+    @property
+    def name(self) -> str:
+        """Sorts as the parts do: `0003-of-0016`."""
+        return f"{self.number:04d}-of-{self.total:04d}"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.total}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +56,12 @@ class WorkDir:
     Args:
         root: the folder, made absolute so that no id can be taken for an option.
         ledger_path: where the ledger lies instead of `root/ledger.sqlite` (network file systems).
+        part: which part of the run is driven from here; None: all of it.
     """
 
     root: Path
     ledger_path: Path | None = None
+    part: Part | None = None
 
     @classmethod
     def at(cls, root: str | Path, ledger_path: str | Path | None = None) -> WorkDir:
@@ -45,8 +85,33 @@ class WorkDir:
 
     @property
     def ledger(self) -> Path:
-        """Outcomes and facts of every clip."""
+        """Outcomes and facts of every clip; of the clips of its shards when this is a part."""
+        if self.part is not None:
+            return self.parts / f"{self.part.name}.sqlite"
         return self.ledger_path or self.root / "ledger.sqlite"
+
+    @property
+    def parts(self) -> Path:
+        """The ledgers of parts that are not merged."""
+        return self.root / "parts"
+
+    def of_part(self, text: str | None) -> WorkDir:
+        """The same work folder, driven in part: `3/16`; None: all of it.
+
+        Raises:
+            ConfigError: there is no such part.
+        """
+        return self.whole if text is None else WorkDir(self.root, self.ledger_path, Part.parse(text))
+
+    @property
+    def whole(self) -> WorkDir:
+        """The same work folder, not only a part of it."""
+        return WorkDir(self.root, self.ledger_path)
+
+    def part_ledgers(self) -> dict[Part, Path]:
+        """The ledgers of parts that are not merged, in order."""
+        found = {Part.of_name(path.stem): path for path in sorted(self.parts.glob("*.sqlite"))}
+        return {part: path for part, path in found.items() if part is not None}
 
     @property
     def deadlinks(self) -> Path:
@@ -80,7 +145,7 @@ class WorkDir:
 
     @property
     def tmp(self) -> Path:
-        """Whatever is not finished; `tmp/<pid of the driver>/`."""
+        """Whatever is not finished; `tmp/<host>-<pid of the driver>/`, a part's name before it."""
         return self.root / "tmp"
 
     def media_file(self, key: str, container: str) -> Path:
@@ -90,13 +155,30 @@ class WorkDir:
 
     def own_tmp(self) -> Path:
         """The temporary folder of this process, created on first use."""
-        path = self.tmp / str(os.getpid())
+        host = re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname()) or "host"
+        path = self.tmp / f"{self._tmp_prefix}{host}-{os.getpid()}"
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def tmp_folders(self) -> list[Path]:
+        """The temporary folders of this run and of killed ones; of a part, only those of the same part."""
+        if not self.tmp.is_dir():
+            return []
+        return sorted(path for path in self.tmp.iterdir() if path.name.startswith(self._tmp_prefix))
+
     def clean_tmp(self) -> None:
         """Removes what killed runs left behind. Only the holder of the ledger's lock may call this."""
-        shutil.rmtree(self.tmp, ignore_errors=True)
+        if self.part is None:
+            shutil.rmtree(self.tmp, ignore_errors=True)
+            return
+        for path in self.tmp_folders():
+            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # not there, or other parts are at work
+            self.tmp.rmdir()
+
+    @property
+    def _tmp_prefix(self) -> str:
+        return "" if self.part is None else f"{self.part.name}-"
 
 
 def flush_to_disk(path: Path) -> None:
@@ -121,7 +203,7 @@ def publish(temporary: Path, final: Path, *, is_flushed: bool = False) -> None:
 def written_aside(final: Path) -> Iterator[Path]:
     """Gives a path beside `final` to write to; it takes `final`'s place on a clean exit, else it is removed."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+    temporary = final.with_name(f".{final.name}.{socket.gethostname()}-{os.getpid()}.part")
     try:
         yield temporary
         publish(temporary, final)

@@ -22,7 +22,9 @@ from valor_data.config import ShardSection
 from valor_data.errors import ShardError
 from valor_data.ledger import Outcome
 from valor_data.media.facts import Facts
+from valor_data.shard import output as output_module
 from valor_data.shard import writer as writer_module
+from valor_data.shard.output import FolderOutput
 from valor_data.shard.sample import Made, SampleRequest, SampleSettings
 from valor_data.shard.tar import FormerShard, TarFile, member_header
 from valor_data.shard.writer import (
@@ -258,7 +260,7 @@ def test_a_damaged_former_shard_is_not_copied(work: WorkDir, video: Path) -> Non
     data[600] ^= 1
     tar.write_bytes(data)
     with pytest.raises(FileNotFoundError, match=r"v1_.*frame_00\.jpg in train-000003\.tar is damaged"):
-        FormerShard(work, "train-000003").members("v1_00000000_00002000", SETTINGS)
+        FormerShard(FolderOutput(work.root), "train-000003").members("v1_00000000_00002000", SETTINGS)
 
 
 # -- kills
@@ -282,7 +284,7 @@ def kill_before(step: int) -> Callable[[Path, Path], None]:
     return publish_or_die
 
 
-real_publish = writer_module.publish
+real_publish = output_module.publish
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
@@ -296,12 +298,12 @@ def test_a_kill_between_two_moves_is_mended(
     if before == "another":
         build_shard(unit_of(work, request(1, video, "Old.")))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(writer_module, "publish", kill_before(step))
+        patch.setattr(output_module, "publish", kill_before(step))
         build_shard(unit_of(work, request(1, video)))
     assert not (work.index / "train-000003.json").exists(), "a shard on the move is not finished"
     if again:  # the mending is killed too
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(writer_module, "publish", kill_before(0))
+            patch.setattr(output_module, "publish", kill_before(0))
             finish_moves(work)
     assert finish_moves(work) == ["train-000003"]
     assert files_of(work) == files_of(undisturbed)
@@ -327,7 +329,7 @@ def test_a_kill_before_the_mark_leaves_the_former_shard(
 def test_a_kill_while_an_emptied_shard_moves(work: WorkDir, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_shard(unit_of(work, request(1, video)))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(writer_module, "publish", kill_before(0))
+        patch.setattr(output_module, "publish", kill_before(0))
         build_shard(unit_of(work))
     assert finish_moves(work) == ["train-000003"]
     assert sorted(files_of(work)) == NAMES[:2]

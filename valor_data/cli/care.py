@@ -118,6 +118,26 @@ def import_deadlinks_command(
     typer.echo(f"{number:,} dead links in {folder.deadlinks}; the next `fetch` does not ask for them")
 
 
+@ledger_app.command("merge")
+def merge_command(work: Work = Path(), as_json: Json = False) -> None:
+    """Bring what `filter --part` and `shard --part` recorded into the work folder's ledger."""
+    from valor_data.cli.output import print_json
+    from valor_data.road.parts import merge_parts
+    from valor_data.workdir import WorkDir
+
+    merged = merge_parts(WorkDir.at(work))
+    if as_json:
+        print_json(merged.to_dict())
+        return
+    if not merged.parts:
+        typer.echo("no part is to be merged")
+    else:
+        typer.echo(f"merged {len(merged.parts)} parts; {merged.num_shards:,} shards are finished")
+    if merged.missing:
+        typer.echo(f"not there: parts {', '.join(map(str, merged.missing))}")
+    typer.echo(f"next: valor-data status --work {work}")
+
+
 @ledger_app.command("export")
 def export_ledger_command(
     target: Annotated[Path, typer.Argument(help="The Parquet file to write.")], work: Work = Path()

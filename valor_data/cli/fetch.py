@@ -16,7 +16,9 @@ def fetch_command(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="youtube, a URL template with {video_id}, column (URLs of the manifest), or a folder."),
+        typer.Option(
+            help="youtube, a URL template with {video_id}, column (URLs of the manifest), a folder, or s3://BUCKET/DIR."
+        ),
     ] = None,
     work: Work = Path(),
     workers: Annotated[int | None, typer.Option(help="Videos fetched at the same time.")] = None,
@@ -40,6 +42,7 @@ def fetch_command(
     retry: Annotated[
         list[str] | None, typer.Option(help="Try clips again that ended with this reason, final ones too. Repeatable.")
     ] = None,
+    part: Annotated[str | None, typer.Option("--part", hidden=True)] = None,
     modalities: Modalities = None,
     limit: Limit = None,
     sample: Sample = None,
@@ -49,10 +52,16 @@ def fetch_command(
     """Bring the videos of a manifest into a work folder; go on where the last run stopped."""
     from valor_data.cli.output import begin_log, print_report, progress
     from valor_data.cli.settings import known_reasons, pinned_modalities, stage_settings
+    from valor_data.errors import ConfigError
     from valor_data.road import Driver, run_fetch
     from valor_data.road.fetch import Selection
     from valor_data.workdir import WorkDir
 
+    if part is not None:
+        raise ConfigError(
+            f"--part {part}: fetching stays one driver's, so that each network address keeps one budget, however many "
+            "machines there are; `filter` and `shard` take --part"
+        )
     folder = WorkDir.at(work)
     options = {
         "source": source,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from valor_data.cli.options import Json, Modalities, Work, Workers
+from valor_data.cli.options import Json, Modalities, PartOption, Work, Workers
 
 
 def filter_command(
@@ -18,6 +18,7 @@ def filter_command(
     min_coverage: Annotated[
         float | None, typer.Option(help="Least share of the span that sound and picture cover, 0 to 1.")
     ] = None,
+    part: PartOption = None,
     modalities: Modalities = None,
     as_json: Json = False,
 ) -> None:
@@ -27,7 +28,7 @@ def filter_command(
     from valor_data.road import Driver, run_filter
     from valor_data.workdir import WorkDir
 
-    folder = WorkDir.at(work)
+    folder = WorkDir.at(work).of_part(part)
     options = {
         "workers": workers,
         "min_rms_dbfs": min_rms_dbfs,
@@ -41,4 +42,4 @@ def filter_command(
         report = run_filter(driver, settings.section, held, explicit=settings.explicit)
     print_report(report, as_json=as_json)
     if not as_json:
-        typer.echo(f"next: valor-data shard --work {work}")
+        typer.echo(f"next: valor-data shard --work {work}{f' --part {part}' if part else ''}")

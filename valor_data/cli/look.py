@@ -22,12 +22,15 @@ def status_command(work: Work = Path(), as_json: Json = False) -> None:
     from valor_data.look.status import read_status
     from valor_data.workdir import WorkDir
 
-    with Ledger(WorkDir.at(work).ledger, read_only=True) as ledger:
+    folder = WorkDir.at(work)
+    with Ledger(folder.ledger, read_only=True) as ledger:
         status = read_status(ledger)
     if as_json:
         print_json(status.to_dict())
-    else:
-        print_status(status)
+        return
+    print_status(status)
+    if folder.part_ledgers():
+        typer.echo(f"not counted: {len(folder.part_ledgers())} parts that `valor-data ledger merge` would bring in")
 
 
 def print_status(status: RunStatus) -> None:
@@ -42,7 +45,9 @@ def print_status(status: RunStatus) -> None:
         table.add_row(funnel.split, f"{funnel.num_clips:,}", *stages, f"{funnel.yield_share:.1%}")
     out.print(table)
     if status.num_shards:
-        out.print(f"\n{status.num_shards:,} shards, {status.num_samples:,} samples, {status.shard_bytes / 1e6:,.1f} MB")
+        where = f" at {status.output}" if status.output else ""
+        size = f"{status.shard_bytes / 1e6:,.1f} MB"
+        out.print(f"\n{status.num_shards:,} shards, {status.num_samples:,} samples, {size}{where}")
     if status.all.losses:
         out.print("\n[bold]losses[/]")
         losses = plain_table("", "clips", "", "", "")
@@ -139,20 +144,31 @@ def _print_why(answer: dict[str, Any]) -> None:
     out.print(f"  next: {answer['next']}")
 
 
-def verify_command(work: Work = Path(), as_json: Json = False) -> None:
+def verify_command(
+    work: Work = Path(),
+    output: Annotated[
+        str | None,
+        typer.Option(help="Where the shards are: a folder, or s3://BUCKET/SET.", show_default="as the ledger says"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Read every shard as a stranger would, and list what is wrong; the exit code tells whether anything is."""
     from valor_data.cli.output import print_json, progress
-    from valor_data.look.verify import ShardCheck, verify
+    from valor_data.look.verify import ShardCheck, output_of_work, verify
+    from valor_data.shard.output import open_output
+    from valor_data.storage import absolute_place, check_address
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)
+    check_address(output or "", "--output")
+    place = open_output(folder.root, absolute_place(output)) if output else output_of_work(folder)
     bar = progress(as_json)
-    bar.start("verify", len(list(folder.index.glob("*.json"))), "shards")
+    bar.start("verify", sum(name.endswith(".json") for name in place.sizes()), "shards")
 
     def advance(check: ShardCheck) -> None:
         bar.advance("faulty" if check.problems else "sound")
 
-    found = verify(folder, on_shard=advance)
+    found = verify(folder, output=place, on_shard=advance)
     bar.finish()
     if as_json:
         print_json(found.to_dict())

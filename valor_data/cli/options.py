@@ -13,6 +13,9 @@ Limit = Annotated[int | None, typer.Option(min=0, help="Only the first so many."
 Sample = Annotated[int | None, typer.Option(min=0, help="Only so many, drawn with --seed.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of --sample.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; 0: one a core.", show_default="one a core")]
+PartOption = Annotated[
+    str | None, typer.Option("--part", help="Do only this part of the shards, such as 3/16; then: ledger merge.")
+]
 Modalities = Annotated[
     str | None, typer.Option(help="What the run holds: av, v or a.", show_default="av, or as begun with")
 ]

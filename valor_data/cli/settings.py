@@ -39,6 +39,7 @@ def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalitie
         ConfigError: every problem at once.
     """
     from valor_data.fetch.sources import absolute_source
+    from valor_data.storage import absolute_place, check_address
 
     tree = read_toml(work.config) if work.config.exists() else {}
     if modalities is not None:
@@ -48,7 +49,12 @@ def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalitie
     section = getattr(config, stage)
     if "source" in tree.get(stage, {}):  # like every name in the file, it starts from the file's folder
         section = override(section, {"source": absolute_source(section.source, work.root)})
+    if "output" in tree.get(stage, {}):
+        section = override(section, {"output": absolute_place(section.output, work.root)})
     section = override(section, given)
+    for name in {"source", "output"} & set(given) | {"source", "output"} & set(tree.get(stage, {})):
+        if "{" not in getattr(section, name):  # before anything is logged: an address may hold a password
+            check_address(getattr(section, name), f"{stage}.{name}")
     explicit = frozenset(given) | frozenset(tree.get(stage, {}))
     return StageSettings(section, explicit, config.modalities if "modalities" in tree else None, config, tree)
 

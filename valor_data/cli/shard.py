@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from valor_data.cli.options import Json, Modalities, Work, Workers
+from valor_data.cli.options import Json, Modalities, PartOption, Work, Workers
 
 
 def shard_command(
@@ -19,6 +19,10 @@ def shard_command(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the order of the clips.", show_default="0")] = None,
     partial: Annotated[bool | None, typer.Option("--partial", help="Build shards that still wait for clips.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Where shards go: a folder, or s3://BUCKET/SET.", show_default="the work folder"),
+    ] = None,
     include: Annotated[str | None, typer.Option(help="Media members to add: audio, video, or audio,video.")] = None,
     num_frames: Annotated[int | None, typer.Option(help="Pictures a clip.", show_default="10")] = None,
     frame_short_side_px: Annotated[
@@ -40,6 +44,10 @@ def shard_command(
         bool | None, typer.Option("--discard-media", help="Delete a clip's media once its shard is finished.")
     ] = None,
     replan: Annotated[bool, typer.Option("--replan", help="Give up the plan and every shard made from it.")] = False,
+    part: PartOption = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Fix the plan and the settings, and build nothing.")
+    ] = False,
     modalities: Modalities = None,
     as_json: Json = False,
 ) -> None:
@@ -48,15 +56,17 @@ def shard_command(
     from valor_data.cli.settings import pinned_modalities, stage_settings
     from valor_data.road import Driver, run_shard
     from valor_data.road.filter import REMEMBERED as FILTER_FIELDS
+    from valor_data.storage import absolute_place
     from valor_data.workdir import WorkDir
 
-    folder = WorkDir.at(work)
+    folder = WorkDir.at(work).of_part(part)
     options = {
         "workers": workers,
         "max_clips": max_clips,
         "max_bytes": max_bytes,
         "seed": seed,
         "partial": partial,
+        "output": None if output is None else absolute_place(output),
         "include": None if include is None else tuple(name.strip() for name in include.split(",") if name.strip()),
         "num_frames": num_frames,
         "frame_short_side_px": frame_short_side_px,
@@ -71,8 +81,10 @@ def shard_command(
         held = pinned_modalities(driver.ledger, settings.modalities)
         thresholds = driver.remember("filter", settings.config.filter, settings.explicit_of("filter"), FILTER_FIELDS)
         report = run_shard(
-            driver, settings.section, held, thresholds=thresholds, explicit=settings.explicit, replan=replan
-        )
+            driver, settings.section, held, thresholds=thresholds, explicit=settings.explicit, replan=replan,
+            plan_only=plan_only,
+        )  # fmt: skip
     print_report(report, as_json=as_json)
     if not as_json:
-        typer.echo(f"next: valor-data verify --work {work}")
+        step = "shard" if plan_only else "verify" if part is None else "ledger merge"
+        typer.echo(f"next: valor-data {step} --work {work}")

@@ -101,7 +101,7 @@ def recover(work: WorkDir) -> list[FetchedClip]:
         files never left the temporary folder.
     """
     arrived: dict[int, FetchedClip] = {}
-    for journal in sorted(work.tmp.glob("*/*.journal.json")):
+    for journal in sorted(path for folder in work.tmp_folders() for path in folder.glob("*.journal.json")):
         try:
             items = json.loads(journal.read_text())
         except (OSError, ValueError):

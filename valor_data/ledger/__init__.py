@@ -17,13 +17,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import socket
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from valor_data.errors import ConfigError, ValorDataError
 from valor_data.ledger.clips import ClipTables
 from valor_data.ledger.fetching import FetchTables
+from valor_data.ledger.parts import PartTables, cut_part
 from valor_data.ledger.plan import PlanTables
 from valor_data.ledger.rows import Attempt, ClipRow, LazyRows, MediaRow, Outcome, PlannedClip, ShardRow, SyncReport
 from valor_data.ledger.schema import MIGRATIONS, SCHEMA_VERSION, STAGES
@@ -41,25 +45,28 @@ __all__ = [
     "ShardRow",
     "SyncReport",
     "content_hash",
+    "cut_part",
+    "unwritten",
 ]
 
 
-class Ledger(ClipTables, FetchTables, PlanTables):
+class Ledger(ClipTables, FetchTables, PlanTables, PartTables):
     """Opens, migrates, reads and writes the ledger. Use as a context manager.
 
     Args:
         path: the SQLite file.
         read_only: for commands that only look; takes no lock and creates nothing.
+        is_part: it is a part's, on a disk that machines share: no write-ahead logging.
 
     Raises:
         ValorDataError: no ledger there (read-only), another driver holds it, or a newer schema.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, is_part: bool = False) -> None:
         self.path = path
         self._lock: int | None = None
         try:
-            self._open(path, read_only)
+            self._open(path, read_only, "TRUNCATE" if is_part else "WAL")
         except BaseException as error:
             self._unlock()
             if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
@@ -68,7 +75,7 @@ class Ledger(ClipTables, FetchTables, PlanTables):
                 ) from None
             raise
 
-    def _open(self, path: Path, read_only: bool) -> None:
+    def _open(self, path: Path, read_only: bool, journal: str) -> None:
         if read_only:
             if not path.exists():
                 raise ValorDataError(f"no ledger at {path}: name the work folder with --work, or run `fetch` first")
@@ -77,7 +84,7 @@ class Ledger(ClipTables, FetchTables, PlanTables):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(path)
             self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute(f"PRAGMA journal_mode = {journal}")
             self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA cache_size = -65536")
         self._migrate(read_only)
@@ -89,6 +96,11 @@ class Ledger(ClipTables, FetchTables, PlanTables):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def flush(self) -> None:
+        """Commits, and waits until everything is on the disk."""
+        self.commit()
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Commits what is open and lets go of the lock."""
@@ -143,18 +155,33 @@ def content_hash(*parts: str) -> bytes:
     return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
 
 
-def _take_lock(path: Path) -> int:
+@contextmanager
+def unwritten(path: Path) -> Iterator[None]:
+    """While the block runs nobody writes a ledger; others may hold it like this at the same time.
+
+    Raises:
+        ValorDataError: somebody is writing it.
+    """
+    descriptor = _take_lock(path, shared=True)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take_lock(path: Path, *, shared: bool = False) -> int:
     lock_path = path.with_name(path.name + ".lock")
     descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
-        owner = os.read(descriptor, 64).decode(errors="replace").strip()
+        owner = os.read(descriptor, 128).decode(errors="replace").strip()
         os.close(descriptor)
         raise ValorDataError(
             f"{path}: another valor-data run (process {owner or 'unknown'}) is writing here; "
             "wait for it, or stop it, or use another --work folder"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    if not shared:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode())
     return descriptor

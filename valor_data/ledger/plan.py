@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 from valor_data.ledger.rows import PlannedClip, ShardRow
@@ -33,6 +34,20 @@ class PlanTables(Tables):
     def num_shards(self) -> dict[str, int]:
         """Number of planned shards of each split."""
         return dict(self._db.execute("SELECT split, max(shard) + 1 FROM plan GROUP BY split").fetchall())
+
+    def plan_digest(self) -> str:
+        """Hash of the whole plan: which clip is where."""
+        hasher = hashlib.sha256()
+        for row in self._db.execute(
+            "SELECT plan.split, shard, position, identity FROM plan JOIN clips USING (clip_id) "
+            "ORDER BY plan.split, shard, position"
+        ):
+            hasher.update("\x1f".join(map(str, row)).encode() + b"\n")
+        return hasher.hexdigest()
+
+    def planned_shards(self) -> list[tuple[str, int]]:
+        """(split, shard) of every planned shard, in order; of a part, only its own."""
+        return self._db.execute("SELECT DISTINCT split, shard FROM plan ORDER BY split, shard").fetchall()
 
     def planned(self, split: str | None = None, shard: int | None = None) -> Iterator[PlannedClip]:
         """Planned clips with all that decides about their samples, by split, shard and position.

@@ -8,6 +8,7 @@ from typing import Any
 
 from valor_data.errors import REASONS, Status
 from valor_data.ledger import STAGES, Ledger
+from valor_data.shard.output import output_of
 
 
 @dataclass(slots=True)
@@ -58,20 +59,30 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """The funnel of each split, of all together, and the shards that are finished."""
+    """The funnel of each split, of all together, and the shards that are finished.
+
+    Attributes:
+        output: where the shards stand; empty: in the work folder.
+    """
 
     splits: list[Funnel]
     all: Funnel
     num_shards: int
     num_samples: int
     shard_bytes: int
+    output: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, for `--json`."""
         return {
             "all": self.all.to_dict(),
             "splits": [funnel.to_dict() for funnel in self.splits],
-            "shards": {"finished": self.num_shards, "samples": self.num_samples, "bytes": self.shard_bytes},
+            "shards": {
+                "finished": self.num_shards,
+                "samples": self.num_samples,
+                "bytes": self.shard_bytes,
+                "output": self.output,
+            },
         }
 
 
@@ -94,6 +105,7 @@ def read_status(ledger: Ledger) -> RunStatus:
         num_shards=len(shards),
         num_samples=sum(shard.num_samples for shard in shards),
         shard_bytes=sum(shard.size_bytes for shard in shards),
+        output=output_of(ledger),
     )
 
 

@@ -6,8 +6,9 @@ import hashlib
 import io
 import json
 import tarfile
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from valor_data.clip import parse_key
 from valor_data.errors import ManifestError, Status
 from valor_data.ledger import Ledger
 from valor_data.shard import shard_name
+from valor_data.shard.output import Output, json_of, open_output, output_of, rows_of, tar_of
 from valor_data.shard.reader import read_fault
 from valor_data.workdir import WorkDir
 
@@ -59,7 +61,17 @@ class ShardCheck:
     problems: tuple[str, ...]
 
 
-def verify(work: WorkDir, *, on_shard: Callable[[ShardCheck], None] | None = None) -> Verification:
+def output_of_work(work: WorkDir) -> Output:
+    """Where the shards of a work folder stand, as its ledger says."""
+    if not work.ledger.exists():
+        return open_output(work.root, "")
+    with Ledger(work.ledger, read_only=True) as ledger:
+        return open_output(work.root, output_of(ledger))
+
+
+def verify(
+    work: WorkDir, *, output: Output | None = None, on_shard: Callable[[ShardCheck], None] | None = None
+) -> Verification:
     """Reads the shards of a work folder.
 
     Checked: the tar opens in webdataset; names, equal member sets; the JSON against its schema; every JPEG
@@ -68,16 +80,25 @@ def verify(work: WorkDir, *, on_shard: Callable[[ShardCheck], None] | None = Non
 
     Args:
         work: the work folder.
+        output: where its shards stand; None: as the ledger says. Of objects each tar is copied to a temporary
+            folder while it is read.
         on_shard: called after each shard, for progress.
+
+    Raises:
+        ConfigError: the shards stand at an address that cannot be used.
+        StoreError: the store there does not answer.
     """
     found = Verification()
-    names = sorted({path.stem for path in (*work.shards.glob("*.tar"), *work.index.glob("*.json"))})
+    output = output or output_of_work(work)
+    sizes = output.sizes()
+    names = sorted({Path(name).stem for name in sizes if name.startswith("shards/") or name.endswith(".json")})
+    names = [name for name in names if tar_of(name) in sizes or json_of(name) in sizes]
     if not names:
-        found.problems.append(f"{work.shards}: no shards here; run `valor-data shard` first")
+        found.problems.append(f"{output.place}/shards: no shards here; run `valor-data shard` first")
     seen: dict[str, str] = {}
     member_sets: dict[tuple[str, ...], str] = {}
     for name in names:
-        check = check_shard(work, name)
+        check = check_shard(output, name, sizes)
         found.num_shards += 1
         found.num_samples += len(check.keys)
         found.problems += check.problems
@@ -92,51 +113,58 @@ def verify(work: WorkDir, *, on_shard: Callable[[ShardCheck], None] | None = Non
     if len(member_sets) > 1:
         sets = "; ".join(f"{name}: {', '.join(members)}" for members, name in member_sets.items())
         found.problems.append(f"samples of different shards have different members: {sets}")
-    found.problems += _leftovers(work, set(names))
-    if work.ledger.exists():
+    found.problems += _leftovers(output, sizes, set(names))
+    if work.ledger.exists() and output == output_of_work(work):
         found.problems += _ledger_problems(work, seen)
     return found
 
 
-def check_shard(work: WorkDir, name: str) -> ShardCheck:
-    """Reads one shard with its sidecars; whatever is wrong becomes a line."""
-    tar, parquet, beside = work.shards / f"{name}.tar", work.index / f"{name}.parquet", work.index / f"{name}.json"
-    problems: list[str] = []
+def check_shard(output: Output, name: str, sizes: Mapping[str, int]) -> ShardCheck:
+    """Reads one shard with its sidecars; whatever is wrong becomes a line.
+
+    Args:
+        output: where it stands.
+        name: of the shard.
+        sizes: what stands there.
+    """
     try:
-        sidecar = _read_sidecar(beside)
+        sidecar = _read_sidecar(output.read(json_of(name)))
     except (OSError, ValueError) as error:
         return ShardCheck(
             name, (), (), (f"{name}: not finished, its JSON cannot be read ({error}); run `shard` again",)
         )
     if sidecar["num_samples"] == 0:
-        return ShardCheck(name, (), (), (f"{name}.tar: should not be there",) if tar.exists() else ())
-    if not tar.is_file():
-        return ShardCheck(name, (), (), (f"{name}.tar: is missing; run `shard` again",))
+        return ShardCheck(name, (), (), (f"{name}.tar: should not be there",) if tar_of(name) in sizes else ())
+    with tempfile.TemporaryDirectory(prefix="valor-data-verify-") as folder:
+        try:
+            tar = output.local(tar_of(name), Path(folder))
+        except FileNotFoundError:
+            return ShardCheck(name, (), (), (f"{name}.tar: is missing; run `shard` again",))
+        return _check_tar(output, tar, name, sidecar)
+
+
+def _check_tar(output: Output, tar: Path, name: str, sidecar: dict[str, Any]) -> ShardCheck:
+    problems: list[str] = []
     if _file_sha256(tar) != sidecar["tar_sha256"]:
-        problems.append(f"{name}.tar: its sha256 is not the one in {beside.name}; the file was changed or damaged")
+        problems.append(f"{name}.tar: its sha256 is not the one in {name}.json; the file was changed or damaged")
     keys, members = _read_as_stranger(tar, name, problems)
     if len(keys) != sidecar["num_samples"]:
-        problems.append(f"{name}.tar: holds {len(keys)} samples, {beside.name} says {sidecar['num_samples']}")
-    problems += _index_problems(tar, parquet, name, keys, sidecar)
+        problems.append(f"{name}.tar: holds {len(keys)} samples, {name}.json says {sidecar['num_samples']}")
+    problems += _index_problems(output, tar, name, keys, sidecar)
     return ShardCheck(name, tuple(keys), members, tuple(problems))
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    sidecar = json.loads(path.read_text())
+def _read_sidecar(data: bytes) -> dict[str, Any]:
+    sidecar = json.loads(data)
     if not isinstance(sidecar, dict) or not sidecar.keys() >= _SIDECAR_FIELDS:
         raise ValueError(f"expected an object with {', '.join(sorted(_SIDECAR_FIELDS))}")
     return sidecar
 
 
-def _leftovers(work: WorkDir, names: set[str]) -> list[str]:
+def _leftovers(output: Output, sizes: Mapping[str, int], names: set[str]) -> list[str]:
     """A line for each file in the folders of shards that is none of a shard's own."""
-    places = ((work.index, (".json", ".parquet")), (work.shards, (".tar",)))
-    return [
-        f"{path}: belongs to no shard"
-        for folder, suffixes in places
-        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if path.stem not in names or path.suffix not in suffixes
-    ]
+    own = {kind(name) for name in names for kind in (tar_of, rows_of, json_of)}
+    return [f"{output.place}/{name}: belongs to no shard" for name in sorted(sizes) if name not in own]
 
 
 def _read_as_stranger(tar: Path, name: str, problems: list[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -231,21 +259,21 @@ def _mel_faults(data: bytes, details: dict[str, Any]) -> Iterator[str]:
         yield "mel.npy: holds values that are no numbers"
 
 
-def _index_problems(tar: Path, parquet: Path, name: str, keys: list[str], sidecar: dict[str, Any]) -> list[str]:
+def _index_problems(output: Output, tar: Path, name: str, keys: list[str], sidecar: dict[str, Any]) -> list[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(parquet, columns=_INDEX_COLUMNS).to_pylist()
+        rows = pq.read_table(io.BytesIO(output.read(rows_of(name))), columns=_INDEX_COLUMNS).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
-        return [f"{parquet.name}: cannot be read ({error})"]
+        return [f"{name}.parquet: cannot be read ({error})"]
     problems = []
     kept = [row for row in rows if row["status"] == Status.KEPT.value]
     if [row["key"] for row in kept] != keys:
-        problems.append(f"{parquet.name}: lists {len(kept)} kept clips, the tar holds {len(keys)}, or in another order")
+        problems.append(f"{name}.parquet: lists {len(kept)} kept clips, the tar holds {len(keys)}, or in another order")
     counts = Counter(row["status"] if not row["reason"] else f"{row['status']}:{row['reason']}" for row in rows)
     if dict(counts) != sidecar["counts"] or len(rows) != sidecar["num_clips"]:
-        problems.append(f"{parquet.name}: counts {dict(counts)}, {name}.json says {sidecar['counts']}")
+        problems.append(f"{name}.parquet: counts {dict(counts)}, {name}.json says {sidecar['counts']}")
     return problems + _member_problems(tar, name, [member for row in kept for member in row["members"]])
 
 

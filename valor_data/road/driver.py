@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from valor_data.errors import Status, ValorDataError
+from valor_data.errors import ConfigError, Status, ValorDataError
 from valor_data.execute import Executor
 from valor_data.execute.local import LocalExecutor, available_cores
 from valor_data.ledger import STAGES, Ledger, MediaRow, Outcome
+from valor_data.road.parts import open_ledger_to_write
+from valor_data.shard.output import Output, open_output, output_of
 from valor_data.workdir import WorkDir
 
 SectionT = TypeVar("SectionT")
@@ -121,13 +123,14 @@ class Driver:
             what all of them need.
 
     Raises:
-        ValorDataError: another driver holds the work folder.
+        ValorDataError: another driver holds the work folder, or parts of it are not merged.
+        ConfigError: there is no plan to do a part of.
     """
 
     def __init__(self, work: WorkDir, progress: Progress | None = None, *, stages: Sequence[str] = STAGES) -> None:
         self.work = work
         self.progress: Progress = progress or NoProgress()
-        self.ledger = Ledger(work.ledger)
+        self.ledger: Ledger = open_ledger_to_write(work)
         self._preload = tuple(name for stage in stages for name in PRELOAD[stage])
         self._last_commit = time.monotonic()
 
@@ -140,28 +143,38 @@ class Driver:
     ) -> None:
         try:
             if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit, ValorDataError)):
-                self._repair()  # workers are gone: what they had finished is adopted
+                self._repair(is_end=True)  # workers are gone: what they had finished is adopted
         finally:
             self.ledger.close()
         if kind is None:
             self.work.clean_tmp()
 
-    def _repair(self) -> None:
-        """Adopts what is complete under `tmp/`, then empties it."""
-        if not self.work.tmp.exists():
-            return
-        if any(self.work.tmp.glob("*/*.journal.json")):
+    def _repair(self, *, is_end: bool = False) -> None:
+        """Adopts what is complete under `tmp/`, then empties it.
+
+        At the end of a run that was stopped, shards that go to an object store wait there for the next command: the
+        store may be what failed.
+        """
+        folders = self.work.tmp_folders()
+        if any(path for folder in folders for path in folder.glob("*.journal.json")):
             from valor_data.fetch.video import recover
 
             for clip in recover(self.work):
                 self.record_fetched(clip.clip_id, clip.outcome, clip.key, clip.media)
             self.ledger.commit()
-        if any(self.work.tmp.glob("*/*/*.json")):
+        if any(path for folder in folders for path in folder.glob("*/*.json")):
             from valor_data.shard.writer import finish_moves
 
-            for name in finish_moves(self.work):
+            output = self.output()
+            if is_end and output.is_remote:
+                return
+            for name in finish_moves(self.work, output):
                 log.info("finished the interrupted move of %s", name)
         self.work.clean_tmp()
+
+    def output(self) -> Output:
+        """Where the shards of this work folder were last sent."""
+        return open_output(self.work.root, output_of(self.ledger))
 
     def record_fetched(
         self,
@@ -217,8 +230,25 @@ class Driver:
         return dataclasses.replace(section, **kept)  # type: ignore[type-var]
 
     def note_settings(self, stage: str, section: object, names: Sequence[str]) -> None:
-        """The second half of `remember`, for settings that turned out to be good."""
+        """The second half of `remember`, for settings that turned out to be good.
+
+        Raises:
+            ConfigError: this is a part, and the settings are not those that all parts have from the work folder.
+        """
         now = {name: getattr(section, name) for name in names}
+        if self.work.part is not None:
+            before = json.loads(self.ledger.get_meta(f"settings.{stage}") or "{}")
+            other = [
+                f"{name} is {before[name]}, not {value}"
+                for name, value in json.loads(json.dumps(now)).items()
+                if name in before and before[name] != value
+            ]
+            if other:
+                raise ConfigError(
+                    f"--part {self.work.part}: every part has the {stage} settings of the work folder: "
+                    f"{', '.join(other)}; `valor-data shard --plan-only` sets them, from options and valor.toml"
+                )
+            return
         self.ledger.set_meta(f"settings.{stage}", json.dumps(now))
 
     def executor(self, workers: int) -> Executor:

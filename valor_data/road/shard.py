@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from valor_data.config import FilterSection, ShardSection
-from valor_data.errors import Status, ValorDataError
+from valor_data.errors import ConfigError, Status, ValorDataError
 from valor_data.execute import Executor, Lost, Suspects
 from valor_data.filter.decide import decide
 from valor_data.ledger import Outcome
@@ -19,10 +19,14 @@ from valor_data.road.shard_plan import fix_plan
 from valor_data.road.shard_records import discard_media, record_shard, sample_requests, slice_row
 from valor_data.road.shard_states import ShardState, shard_states
 from valor_data.shard import shard_name
+from valor_data.shard.output import Output, json_of, open_output
 from valor_data.shard.sample import Judge, SampleSettings
 from valor_data.shard.writer import ShardResult, ShardUnit, build_shard, sample_size_bytes
+from valor_data.storage import absolute_place, check_address
 
 SAMPLE_FIELDS = ("include", "num_frames", "frame_short_side_px", "jpeg_quality", "frame_snap", "mel")
+
+REMEMBERED = (*SAMPLE_FIELDS, "output")
 
 SIZE_SAMPLES = 16
 """Samples made to estimate how many clips `max_bytes` allows."""
@@ -36,6 +40,7 @@ def run_shard(
     thresholds: FilterSection | None = None,
     explicit: Collection[str] = (),
     replan: bool = False,
+    plan_only: bool = False,
 ) -> StageReport:
     """Builds every shard that is missing or stale and whose clips have all arrived or are lost.
 
@@ -50,15 +55,21 @@ def run_shard(
         thresholds: the `[filter]` settings for clips that were not measured; None: as last chosen here.
         explicit: names of the settings that were given for this run.
         replan: give up the plan, with every shard made from it.
+        plan_only: fix the plan and the settings, and build nothing: what parts of the run begin with.
 
     Returns:
         What became of the shards, counted as `kept` (finished, old or new) and `waiting`.
 
     Raises:
-        ConfigError: another plan is asked for than the one that is fixed.
+        ConfigError: another plan is asked for than the one that is fixed, or the output cannot be used.
+        StoreError: the store that the shards go to does not answer; the same call goes on.
         ValorDataError: no clip is there yet.
     """
-    section = driver.remember("shard", section, explicit, SAMPLE_FIELDS)
+    if driver.work.part is not None and (replan or plan_only):
+        raise ConfigError(f"--part {driver.work.part}: the plan is everybody's; make it without --part")
+    section = _choose_output(driver, section, explicit, replan=replan)
+    former = driver.output()
+    driver.note_settings("shard", section, REMEMBERED)
     if thresholds is None:
         thresholds = driver.remember("filter", FilterSection(), (), FILTER_FIELDS)
     run = _ShardRun(
@@ -69,15 +80,43 @@ def run_shard(
         listed=read_manifest(driver.work.manifest),
         executor=driver.executor(section.workers),
         report=StageReport("shard"),
+        output=driver.output(),
     )
     try:
-        fix_plan(driver, section, explicit, run.clips_for_bytes, replan=replan)
-        run.build()
+        fix_plan(driver, section, explicit, run.clips_for_bytes, replan_at=former if replan else None)
+        if plan_only:
+            number = len(driver.ledger.planned_shards())
+            run.report.notices.append(f"the plan is fixed: {number} shards; each part of a run does its own")
+        else:
+            run.build()
     finally:
         run.executor.close()
         driver.ledger.commit()
         driver.progress.finish()
     return run.report
+
+
+def _choose_output(driver: Driver, section: ShardSection, explicit: Collection[str], *, replan: bool) -> ShardSection:
+    """The settings of this run, with an output that finished shards may stay at.
+
+    Raises:
+        ConfigError: the address holds a secret, or finished shards stand elsewhere.
+    """
+    section = driver.recall("shard", section, explicit, REMEMBERED)
+    section = replace(section, output=absolute_place(section.output))
+    check_address(section.output, "shard.output")
+    former, new = driver.output(), open_output(driver.work.root, section.output)
+    finished = driver.ledger.finished_shards()
+    if replan or former == new or not finished:
+        return section
+    standing = new.sizes()
+    missing = sum(json_of(shard_name(split, shard)) not in standing for split, shard in finished)
+    if missing:
+        raise ConfigError(
+            f"shard.output: {missing} finished shards stand at {former.place}, not at {new.place}: copy the folders "
+            "shards/ and index/ there first, or give them up with --replan"
+        )
+    return section
 
 
 @dataclass(slots=True)
@@ -91,6 +130,7 @@ class _ShardRun:
     listed: Manifest
     executor: Executor
     report: StageReport
+    output: Output
     suspects: Suspects = field(default_factory=Suspects)
 
     def clips_for_bytes(self) -> int:
@@ -114,17 +154,21 @@ class _ShardRun:
 
     def build(self) -> None:
         """Brings every shard that can be to what it should be."""
-        states, adopted = shard_states(self.driver, self.settings)
+        states, adopted = shard_states(self.driver, self.settings, self.output)
         for result in adopted:
             record_shard(self.driver, self.settings, result)
         self.driver.ledger.commit()
         idle = not any(state.num_wanted or state.state != "missing" for state in states)
+        if self.driver.work.part is not None and not states:
+            self.report.notices.append(f"no shard of the plan falls to part {self.driver.work.part}")
+            return
         if idle and (not states or any(state.num_waiting for state in states)):
             raise ValorDataError("no clip is ready: run `fetch` on this work folder first")
         todo = [s for s in states if s.state != "finished" and (self.section.partial or not s.num_waiting)]
         self._note_states(states, todo)
         self._build_all(todo)
-        self._note_orphans()
+        if self.driver.work.part is None:
+            self._note_orphans()
 
     def _build_all(self, todo: list[ShardState]) -> None:
         self.driver.progress.start("shard", sum(state.num_wanted for state in todo), "clips")
@@ -159,6 +203,7 @@ class _ShardRun:
             tmp=self.driver.work.own_tmp(),
             clip_deadline_seconds=self.section.clip_deadline_seconds,
             clip_memory_bytes=self.section.clip_memory_bytes,
+            output=self.section.output,
         )
 
     def _finished(self, unit: ShardUnit, result: ShardResult) -> None:

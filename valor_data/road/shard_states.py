@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from valor_data.errors import Status
 from valor_data.ledger import PlannedClip, ShardRow
 from valor_data.road.driver import Driver
 from valor_data.shard import shard_name
+from valor_data.shard.output import Output, json_of, tar_of
 from valor_data.shard.sample import SampleSettings
 from valor_data.shard.writer import ShardResult, clip_digest, shard_digest
 
@@ -39,28 +41,63 @@ class ShardState:
         return shard_name(self.split, self.shard)
 
 
-def shard_states(driver: Driver, settings: SampleSettings) -> tuple[list[ShardState], list[ShardResult]]:
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What stands at the output: everything by one listing, a JSON only where it must be looked at."""
+
+    output: Output
+    sizes: Mapping[str, int]
+
+    def sidecar(self, name: str) -> dict[str, Any] | None:
+        """A shard's JSON, if the shard stands complete beside it."""
+        if json_of(name) not in self.sizes:
+            return None
+        try:
+            beside: dict[str, Any] = json.loads(self.output.read(json_of(name)))
+            whole = beside["num_samples"] == 0 or self.sizes.get(tar_of(name)) == beside["tar_bytes"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return beside if whole else None
+
+    def holds(self, known: ShardRow) -> bool:
+        """Whether a finished shard is still there. Of objects, the JSON is not read: a request a shard is too many."""
+        name = shard_name(known.split, known.shard)
+        if not self.output.is_remote:
+            beside = self.sidecar(name)
+            return beside is not None and beside["digest"] == known.digest
+        tar = self.sizes.get(tar_of(name))
+        return json_of(name) in self.sizes and (known.num_samples == 0 or tar == known.size_bytes)
+
+
+def shard_states(
+    driver: Driver, settings: SampleSettings, output: Output
+) -> tuple[list[ShardState], list[ShardResult]]:
     """How every planned shard stands.
+
+    Args:
+        driver: of the work folder.
+        settings: what a sample should be made with.
+        output: where the shards stand.
 
     Returns:
         The states, and what killed runs finished without noting it: to be recorded now.
     """
     finished = driver.ledger.finished_shards()
     told = settings_hash(settings)
+    standing = _Standing(output, output.sizes())
     states: list[ShardState] = []
     adopted: list[ShardResult] = []
-    for split, number in sorted(driver.ledger.num_shards().items()):
-        for shard in range(number):
-            known = finished.get((split, shard))
-            state = _untouched(driver, known, told) if known is not None else None
-            if state is None:
-                clips = list(driver.ledger.planned(split, shard))
-                state, result = _look(driver, settings, clips, known)
-                if result is not None:
-                    adopted.append(result)
-                elif known is not None and state.state == "finished":
-                    driver.ledger.record_shard(replace(known, settings=told, touched=0))
-            states.append(state)
+    for split, shard in driver.ledger.planned_shards():
+        known = finished.get((split, shard))
+        state = _untouched(standing, known, told) if known is not None else None
+        if state is None:
+            clips = list(driver.ledger.planned(split, shard))
+            state, result = _look(standing, settings, clips, known)
+            if result is not None:
+                adopted.append(result)
+            elif known is not None and state.state == "finished":
+                driver.ledger.record_shard(replace(known, settings=told, touched=0))
+        states.append(state)
     return states, adopted
 
 
@@ -69,24 +106,22 @@ def settings_hash(settings: SampleSettings) -> str:
     return hashlib.sha256(json.dumps(settings.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _untouched(driver: Driver, known: ShardRow, settings: str) -> ShardState | None:
+def _untouched(standing: _Standing, known: ShardRow, settings: str) -> ShardState | None:
     """A finished shard about which nothing has changed; None when it must be looked at."""
-    if known.touched or known.settings != settings:
+    if known.touched or known.settings != settings or not standing.holds(known):
         return None
-    state = ShardState(known.split, known.shard, known.num_samples, 0, known.digest, "finished")
-    beside = _sidecar(driver, state.name)
-    return state if beside is not None and beside["digest"] == known.digest else None
+    return ShardState(known.split, known.shard, known.num_samples, 0, known.digest, "finished")
 
 
 def _look(
-    driver: Driver, settings: SampleSettings, clips: list[PlannedClip], known: ShardRow | None
+    standing: _Standing, settings: SampleSettings, clips: list[PlannedClip], known: ShardRow | None
 ) -> tuple[ShardState, ShardResult | None]:
     split, shard = clips[0].split, clips[0].shard
     wanted = [clip for clip in clips if clip.wanted]
     unmeasured = sum(clip.unmeasured for clip in clips)
     waiting = sum(clip.standing()[0] == Status.WAITING.value for clip in clips) - unmeasured
     state = ShardState(split, shard, len(wanted) + unmeasured, waiting, "", "missing")
-    beside = _sidecar(driver, state.name)
+    beside = standing.sidecar(state.name)
     if unmeasured:
         return replace(state, state="missing" if beside is None else "stale"), None
     digest = shard_digest(settings, map(digest_of, wanted))
@@ -106,17 +141,6 @@ def _look(
         size_bytes=beside["tar_bytes"], tar_sha256=beside["tar_sha256"],
     )  # fmt: skip
     return replace(state, state="finished", num_wanted=len(made_of), digest=beside["digest"]), adopted
-
-
-def _sidecar(driver: Driver, name: str) -> dict[str, Any] | None:
-    """A shard's JSON, if the shard stands complete beside it."""
-    try:
-        beside: dict[str, Any] = json.loads((driver.work.index / f"{name}.json").read_text())
-        tar = driver.work.shards / f"{name}.tar"
-        whole = beside["num_samples"] == 0 or tar.stat().st_size == beside["tar_bytes"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return beside if whole else None
 
 
 def digest_of(clip: PlannedClip) -> str:

@@ -15,6 +15,7 @@ from valor_data.road.fetch import run_fetch
 from valor_data.road.filter import REMEMBERED as FILTER_FIELDS
 from valor_data.road.filter import filter_report, run_filter
 from valor_data.road.shard import run_shard
+from valor_data.storage import absolute_place
 
 
 def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[StageReport]:
@@ -47,7 +48,10 @@ def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[St
     # What is new is measured while its shard is made, in one pass; here only thresholds that moved are applied.
     run_filter(driver, config.filter, modalities, explicit=explicit("filter"), measure=False)
     thresholds = driver.remember("filter", config.filter, explicit("filter"), FILTER_FIELDS)
-    sharded = run_shard(driver, config.shard, modalities, thresholds=thresholds, explicit=explicit("shard"))
+    shard = config.shard
+    if "output" in explicit("shard"):
+        shard = replace(shard, output=absolute_place(shard.output, base))
+    sharded = run_shard(driver, shard, modalities, thresholds=thresholds, explicit=explicit("shard"))
     yield filter_report(driver)
     yield sharded
 

@@ -5,6 +5,7 @@ This is the one module of the room that the trainer may use.
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import json
 import tarfile
@@ -17,6 +18,7 @@ import numpy as np
 
 from valor_data.clip import Caption, Clip, Question
 from valor_data.errors import ShardError
+from valor_data.storage import Store, check_address, is_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +45,61 @@ class Sample:
         return str(self.details["key"])
 
 
+def find_shards(place: str, split: str | None = None) -> list[str]:
+    """The tars at a place, in order: a folder or an address with `NAME-000000.tar` in it, or one tar.
+
+    Args:
+        place: a path or an address.
+        split: only shards named `<split>-*.tar`.
+
+    Raises:
+        ConfigError: the address cannot be used.
+        StoreError: the store there does not answer.
+    """
+    pattern = f"{split or '*'}-[0-9]*.tar"
+    if not is_address(place):
+        path = Path(place)
+        return [place] if path.is_file() else sorted(map(str, path.glob(pattern)))
+    check_address(place, "shards")
+    if place.endswith(".tar"):
+        return [place]
+    try:
+        names = [name for name, _ in Store(place).listing()]
+    except FileNotFoundError:
+        return []
+    return [Store(place).at(name) for name in sorted(names) if fnmatch.fnmatchcase(name, pattern) and "/" not in name]
+
+
 def read_samples(tars: Iterable[str | Path]) -> Iterator[Sample]:
     """Reads every sample of some tars, in order, through webdataset.
 
     Args:
-        tars: paths of shards.
+        tars: paths of shards, or their addresses (`s3://…`), which are read as they come.
 
     Raises:
         ShardError: a tar is damaged, or is no shard of this package; the message names it.
+        ConfigError: an address cannot be used.
+        StoreError: the store there does not answer.
     """
-    import webdataset
-
     for tar in tars:
-        pipeline = webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False)
         try:
-            for files in pipeline:
+            for files in _members(str(tar)):
                 yield decode_sample(files)
         except (OSError, ValueError, KeyError, tarfile.TarError) as error:
             raise ShardError(f"{tar}: {read_fault(error)}; run `valor-data verify` on its work folder") from error
+
+
+def _members(tar: str) -> Iterator[dict[str, Any]]:
+    """The samples of a tar as webdataset groups them."""
+    import webdataset
+
+    if not is_address(tar):
+        yield from webdataset.WebDataset(tar, shardshuffle=False, empty_check=False)
+        return
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    with Store(tar).stream("") as stream:
+        yield from group_by_keys(tar_file_expander([{"url": tar, "stream": stream}]))
 
 
 def read_fault(error: Exception) -> str:

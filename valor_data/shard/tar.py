@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tarfile
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from valor_data.errors import Status
+from valor_data.shard.output import Output, json_of, rows_of, tar_of
 from valor_data.shard.sample import SampleSettings
-from valor_data.workdir import WorkDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,9 @@ def member_header(name: str, num_bytes: int) -> bytes:
 class FormerShard:
     """The shard that stands where a new one will come: members of clips whose media were discarded."""
 
-    def __init__(self, work: WorkDir, name: str) -> None:
-        self._tar = work.shards / f"{name}.tar"
-        self._index = work.index / f"{name}.parquet"
+    def __init__(self, output: Output, name: str) -> None:
+        self._output = output
+        self._name = name
         self._members: dict[str, list[dict[str, Any]]] | None = None
 
     def members(self, key: str, settings: SampleSettings) -> dict[str, bytes]:
@@ -104,25 +105,31 @@ class FormerShard:
         """
         if self._members is None:
             self._members = self._read_index(settings)
+        tar = f"{self._name}.tar"
         if key not in self._members:
-            raise FileNotFoundError(f"{key}: its media were discarded, and {self._tar.name} does not hold it")
+            raise FileNotFoundError(f"{key}: its media were discarded, and {tar} does not hold it")
+        members = self._members[key]
+        # They stand side by side: one range, where each look is a request.
+        first = min(member["offset"] for member in members)
+        last = max(member["offset"] + member["size"] for member in members)
+        sample = self._output.read(tar_of(self._name), first, last)
         files = {}
-        with self._tar.open("rb") as stream:
-            for member in self._members[key]:
-                stream.seek(member["offset"])
-                data = stream.read(member["size"])
-                if hashlib.sha256(data).hexdigest() != member["sha256"]:
-                    raise FileNotFoundError(f"{member['name']} in {self._tar.name} is damaged")
-                files[member["name"][len(key) + 1 :]] = data
+        for member in members:
+            start = member["offset"] - first
+            data = sample[start : start + member["size"]]
+            if hashlib.sha256(data).hexdigest() != member["sha256"]:
+                raise FileNotFoundError(f"{member['name']} in {tar} is damaged")
+            files[member["name"][len(key) + 1 :]] = data
         return files
 
     def _read_index(self, settings: SampleSettings) -> dict[str, list[dict[str, Any]]]:
         import pyarrow.parquet as pq
 
-        sidecar_path = self._index.with_suffix(".json")
-        if not (self._index.is_file() and self._tar.is_file() and sidecar_path.is_file()):
+        try:
+            if json.loads(self._output.read(json_of(self._name)))["settings"] != settings.to_dict():
+                return {}
+            rows = self._output.read(rows_of(self._name))
+        except FileNotFoundError:
             return {}
-        if json.loads(sidecar_path.read_text())["settings"] != settings.to_dict():
-            return {}
-        rows = pq.read_table(self._index, columns=["key", "status", "members"]).to_pylist()
-        return {row["key"]: row["members"] for row in rows if row["status"] == Status.KEPT.value}
+        listed = pq.read_table(io.BytesIO(rows), columns=["key", "status", "members"]).to_pylist()
+        return {row["key"]: row["members"] for row in listed if row["status"] == Status.KEPT.value}
