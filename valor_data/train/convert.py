@@ -60,11 +60,8 @@ RULES: tuple[tuple[str, str], ...] = (
     (_CLIP_LAYER + r"ln_([12])\.(\w+)", _OUR_CLIP_LAYER + r"layer_norm\2.\3"),
     (_CLIP_LAYER + r"mlp\.c_fc\.(\w+)", _OUR_CLIP_LAYER + r"mlp.fc1.\2"),
     (_CLIP_LAYER + r"mlp\.c_proj\.(\w+)", _OUR_CLIP_LAYER + r"mlp.fc2.\2"),
-    # vision: Video-Swin (stages are renumbered before: torchvision counts a merging as a stage)
-    (_SWIN + r"(patch_embed\..+|norm\.\w+)", r"vision.swin.\1"),
-    (_SWIN + r"features\.(\d+)\.(\d+)\.mlp\.fc1\.(\w+)", r"vision.swin.features.\1.\2.mlp.0.\3"),
-    (_SWIN + r"features\.(\d+)\.(\d+)\.mlp\.fc2\.(\w+)", r"vision.swin.features.\1.\2.mlp.3.\3"),
-    (_SWIN + r"(features\..+)", r"vision.swin.\1"),
+    # vision: Video-Swin (under torchvision's names already, see rename_swin)
+    (_SWIN + r"(.+)", r"vision.swin.\1"),
     # what joins them
     (r"hidden_trans_video_multimodal\.(.+)", r"look.project.\1"),
     (r"hidden_trans_audio_multimodal\.(.+)", r"listen.project.\1"),
@@ -73,11 +70,21 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"video_type_embeddings", r"look.kind"),
     (r"audio_type_embeddings", r"listen.kind"),
     (r"contra_head_([tva])\.linear\.weight", r"contrast.project.\1.weight"),
+    (r"contra_temp", r"contrast.temperature"),
     (r"text_fine_weight\.(.+)", r"contrast.weigh.t.\1"),
     (r"video_fine_weight\.(.+)", r"contrast.weigh.v.\1"),
     (r"audio_fine_weight\.(.+)", r"contrast.weigh.a.\1"),
 )
 """Patterns of whole names, and our names."""
+
+LEADING_ONES = {
+    "audio_embeddings.cls_token": 2,
+    "video_type_embeddings": 2,
+    "audio_type_embeddings": 2,
+    "video_frame_embedding": 1,
+    "audio_frame_embedding": 1,
+}
+"""Parameters that the reference keeps with axes of length 1 in front, and how many."""
 
 LEFT_OUT: tuple[tuple[str, str], ...] = (
     (r"txt_encoder\..+", "the text encoder is the decoder, saved a second time"),
@@ -151,14 +158,11 @@ def convert_state(
             ours[new] = tensor
         elif reason is not None:
             left_out[name] = reason
-        elif name not in ("contra_temp", "clip_model.logit_scale"):
+        elif name != "clip_model.logit_scale":
             problems.append(f"{name} {list(tensor.shape)}: no rule knows this name")
     ours["contrast.temperature"], unused = _temperature(state, config)
     left_out |= unused
     wanted = _shapes(config)
-    for name, tensor in ours.items():
-        if _same_but_ones(tensor, wanted.get(name)):
-            ours[name] = tensor.reshape(wanted[name])
     problems += [f"{name}: the checkpoint has nothing for it" for name in wanted if name not in ours]
     for name, tensor in ours.items():
         if name not in wanted:
@@ -168,6 +172,17 @@ def convert_state(
     if problems:
         raise ConfigError([f"not a checkpoint of this VALOR: {len(problems)} problems", *problems])
     return Converted(config, ours, left_out)
+
+
+def convert_part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Some of a checkpoint's tensors under our names, for a part of the model on its own.
+
+    Args:
+        state: by the reference's names; names that have no place in ours may be among them.
+        prefix: of our names, such as `sound.`; it is taken off.
+    """
+    named = {_new_name(name): tensor for name, tensor in _prepared(state)}
+    return {name.removeprefix(prefix): tensor for name, tensor in named.items() if name and name.startswith(prefix)}
 
 
 def infer_config(state: Mapping[str, Tensor]) -> ModelConfig:
@@ -253,19 +268,26 @@ def _prepared(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         elif name.startswith("clip_model.visual.") and ".attn.in_proj_" in name:
             for letter, part in zip("qkv", tensor.chunk(3), strict=True):
                 yield name.replace("in_proj_", f"{letter}_proj."), part
+        elif name in LEADING_ONES:
+            yield name, tensor.reshape(tensor.shape[LEADING_ONES[name] :])
+        elif name.startswith("video_encoder."):
+            yield "video_encoder." + rename_swin(name.removeprefix("video_encoder.")), tensor
         else:
-            yield _torchvision_stage(name), tensor
+            yield name, tensor
 
 
-def _torchvision_stage(name: str) -> str:
-    """`video_encoder.layers.1.blocks.0.` is torchvision's `features.2.0.`, the merging behind it `features.3.`."""
-    found = re.match(r"video_encoder\.layers\.(\d+)\.(blocks\.(\d+)|downsample)\.(.+)", name)
+def rename_swin(name: str) -> str:
+    """Torchvision's name for a parameter of Video-Swin; a name that is torchvision's already stays.
+
+    Its stages are numbered anew: `layers.1.blocks.0.` is `features.2.0.`, the merging behind it `features.3.`.
+    """
+    found = re.match(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)\.(.+)", name)
     if found is None:
         return name
-    stage = 2 * int(found.group(1))
-    if found.group(3) is None:
-        return f"video_encoder.features.{stage + 1}.{found.group(4)}"
-    return f"video_encoder.features.{stage}.{found.group(3)}.{found.group(4)}"
+    stage, block, rest = 2 * int(found.group(1)), found.group(2), found.group(3)
+    if block is None:
+        return f"features.{stage + 1}.{rest}"
+    return f"features.{stage}.{block}.{rest.replace('mlp.fc1.', 'mlp.0.').replace('mlp.fc2.', 'mlp.3.')}"
 
 
 def _new_name(name: str) -> str | None:
@@ -308,8 +330,3 @@ def _shapes(config: ModelConfig) -> dict[str, torch.Size]:
 
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in Valor(config).state_dict().items()}
-
-
-def _same_but_ones(tensor: Tensor, wanted: torch.Size | None) -> bool:
-    """Whether two shapes differ in axes of length 1 alone."""
-    return wanted is not None and [s for s in tensor.shape if s != 1] == [s for s in wanted if s != 1]
