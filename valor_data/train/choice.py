@@ -62,15 +62,10 @@ def rng_of(*seeds: int | str) -> np.random.Generator:
     """A generator that some numbers and texts determine, the same on every machine.
 
     Args:
-        seeds: whole numbers (not negative) and texts, such as a run's seed, a pass and a clip's key.
+        seeds: whole numbers and texts, such as a run's seed, a pass and a clip's key.
     """
-    return np.random.default_rng([_number(seed) for seed in seeds])
-
-
-def _number(seed: int | str) -> int:
-    if isinstance(seed, int):
-        return seed
-    return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest(), "big")
+    digest = hashlib.blake2b(repr(seeds).encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
 def draw_weighted(weights: Sequence[float], rng: np.random.Generator) -> int:
