@@ -55,6 +55,7 @@ HOMES = {
     "ffmpeg": ("media/",),
     "torchaudio": ("media/",),
     "fsspec": ("storage.py",),
+    "ray": ("execute/ray_cluster.py",),
 }
 """The only folders and files that may import a library."""
 

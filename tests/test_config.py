@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from valor_data.config import Config, FetchSection, FilterSection, ShardSection, config_from_dict, override, read_toml
+from valor_data.config import (
+    Config,
+    ExecuteSection,
+    FetchSection,
+    FilterSection,
+    ShardSection,
+    config_from_dict,
+    override,
+    read_toml,
+)
 from valor_data.errors import ConfigError
 
-SECTIONS = ("manifest", "fetch", "filter", "shard")
+SECTIONS = ("manifest", "fetch", "filter", "shard", "execute")
 
 
 def problems_of(tree: dict[str, Any], where: str = "valor.toml") -> list[str]:
@@ -73,7 +82,7 @@ def test_all_problems_at_once() -> None:
 def test_a_name_like_no_other_gets_the_list() -> None:
     assert problems_of({"filter": {"zzz": 1}}) == [
         "valor.toml: filter.zzz: no such setting; known: workers, min_rms_dbfs, min_peak_dbfs, min_coverage, "
-        "clip_deadline_seconds"
+        "clip_deadline_seconds, clip_memory_bytes"
     ]
 
 
@@ -141,3 +150,10 @@ def test_read_toml(tmp_path: Path) -> None:
     path.write_bytes(b"a = '\xff'")
     with pytest.raises(ConfigError, match=r"not TOML: .*utf-8"):
         read_toml(path)
+
+
+def test_where_workers_run() -> None:
+    tree = {"execute": {"executor": "ray", "address": "auto"}}
+    assert config_from_dict(tree).execute == ExecuteSection(executor="ray", address="auto")
+    with pytest.raises(ConfigError, match="--executor: expected one of local, ray; found 'slurm'"):
+        override(ExecuteSection(), {"executor": "slurm"})

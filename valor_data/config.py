@@ -23,6 +23,9 @@ SectionT = TypeVar("SectionT")
 MODALITIES: tuple[str, ...] = ("av", "v", "a")
 """What a run holds: picture and sound, picture only, sound only."""
 
+EXECUTORS: tuple[str, ...] = ("local", "ray")
+"""Where workers run: processes of this machine, or the machines of a Ray cluster."""
+
 INCLUDES: tuple[str, ...] = ("audio", "video")
 """Media members that may be added to each sample."""
 
@@ -128,6 +131,14 @@ class ShardSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecuteSection:
+    """`[execute]`: where the workers of fetch, filter and shard run."""
+
+    executor: str = setting("local", "local: processes here; ray: tasks on a Ray cluster", choices=EXECUTORS)
+    address: str = setting("", "the Ray cluster, host:port or auto; empty: a Ray of our own on this machine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings of a run."""
 
@@ -137,6 +148,7 @@ class Config:
     fetch: FetchSection = FetchSection()
     filter: FilterSection = FilterSection()
     shard: ShardSection = ShardSection()
+    execute: ExecuteSection = ExecuteSection()
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from valor_data.cli.options import Json, Limit, Modalities, Sample, Seed, Work
+from valor_data.cli.options import Address, Executor, Json, Limit, Modalities, Sample, Seed, Work
 
 
 def fetch_command(
@@ -22,6 +22,8 @@ def fetch_command(
     ] = None,
     work: Work = Path(),
     workers: Annotated[int | None, typer.Option(help="Videos fetched at the same time.")] = None,
+    executor: Executor = None,
+    address: Address = None,
     copy: Annotated[
         bool | None, typer.Option("--copy/--in-place", help="Copy the files of a folder, or use them where they are.")
     ] = None,
@@ -51,7 +53,7 @@ def fetch_command(
 ) -> None:
     """Bring the videos of a manifest into a work folder; go on where the last run stopped."""
     from valor_data.cli.output import begin_log, print_report, progress
-    from valor_data.cli.settings import known_reasons, pinned_modalities, stage_settings
+    from valor_data.cli.settings import known_reasons, pinned_modalities, stage_settings, where_to_run
     from valor_data.errors import ConfigError
     from valor_data.road import Driver, run_fetch
     from valor_data.road.fetch import Selection
@@ -75,7 +77,8 @@ def fetch_command(
         "wait": wait,
     }
     settings = stage_settings(folder, "fetch", options, modalities)
-    with Driver(folder, progress(as_json), stages=["fetch"]) as driver:
+    execute = where_to_run(settings.config, executor, address)
+    with Driver(folder, progress(as_json), stages=["fetch"], execute=execute) as driver:
         begin_log(folder, "fetch")
         pinned_modalities(driver.ledger, settings.modalities)
         report = run_fetch(

@@ -13,6 +13,14 @@ Limit = Annotated[int | None, typer.Option(min=0, help="Only the first so many."
 Sample = Annotated[int | None, typer.Option(min=0, help="Only so many, drawn with --seed.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of --sample.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; 0: one a core.", show_default="one a core")]
+Executor = Annotated[
+    str | None,
+    typer.Option(help="local: processes here; ray: tasks on a Ray cluster.", show_default="local"),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The Ray cluster: host:port or auto.", show_default="a Ray of our own on this machine"),
+]
 PartOption = Annotated[
     str | None, typer.Option("--part", help="Do only this part of the shards, such as 3/16; then: ledger merge.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from valor_data.cli.options import Json
+from valor_data.cli.options import Address, Executor, Json
 
 
 def run_command(
@@ -15,10 +15,13 @@ def run_command(
     work: Annotated[
         Path | None, typer.Option(help="The work folder.", show_default="as the file says, else its folder")
     ] = None,
+    executor: Executor = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Go the whole road that a TOML file describes, from where it stands: manifest to verified shards."""
     from valor_data.cli.output import begin_log, print_json, print_report, progress
+    from valor_data.cli.settings import where_to_run
     from valor_data.config import config_from_dict, read_toml
     from valor_data.look.verify import verify
     from valor_data.road import Driver, run_road
@@ -29,7 +32,8 @@ def run_command(
     base = config.absolute().parent
     folder = WorkDir.at(work or base / settings.work)
     reports = []
-    with Driver(folder, progress(as_json)) as driver:
+    execute = where_to_run(settings, executor, address)
+    with Driver(folder, progress(as_json), execute=execute) as driver:
         begin_log(folder, "run")
         for report in run_road(driver, tree, base):
             reports.append(report.to_dict())

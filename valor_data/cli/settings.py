@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from valor_data.config import Config, config_from_dict, override, read_toml
+from valor_data.config import Config, ExecuteSection, config_from_dict, override, read_toml
 from valor_data.errors import REASONS, ConfigError
 from valor_data.workdir import WorkDir
 
@@ -57,6 +57,15 @@ def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalitie
             check_address(getattr(section, name), f"{stage}.{name}")
     explicit = frozenset(given) | frozenset(tree.get(stage, {}))
     return StageSettings(section, explicit, config.modalities if "modalities" in tree else None, config, tree)
+
+
+def where_to_run(config: Config, executor: str | None, address: str | None) -> ExecuteSection:
+    """The `[execute]` settings with a command's `--executor` and `--address`.
+
+    Raises:
+        ConfigError: no such executor.
+    """
+    return override(config.execute, {"executor": executor, "address": address})
 
 
 def pinned_modalities(ledger: Any, given: str | None) -> str:

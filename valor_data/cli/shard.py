@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from valor_data.cli.options import Json, Modalities, PartOption, Work, Workers
+from valor_data.cli.options import Address, Executor, Json, Modalities, PartOption, Work, Workers
 
 
 def shard_command(
     work: Work = Path(),
     workers: Workers = None,
+    executor: Executor = None,
+    address: Address = None,
     max_clips: Annotated[int | None, typer.Option(help="Clips of the manifest a shard.", show_default="1000")] = None,
     max_bytes: Annotated[
         int | None, typer.Option(help="Size of a shard; becomes a count, estimated from a sample.")
@@ -53,7 +55,7 @@ def shard_command(
 ) -> None:
     """Build the shards that are missing or stale: frames, log-mel and captions of every kept clip."""
     from valor_data.cli.output import begin_log, print_report, progress
-    from valor_data.cli.settings import pinned_modalities, stage_settings
+    from valor_data.cli.settings import pinned_modalities, stage_settings, where_to_run
     from valor_data.road import Driver, run_shard
     from valor_data.road.filter import REMEMBERED as FILTER_FIELDS
     from valor_data.storage import absolute_place
@@ -76,7 +78,8 @@ def shard_command(
         "discard_media": discard_media,
     }
     settings = stage_settings(folder, "shard", options, modalities)
-    with Driver(folder, progress(as_json), stages=["shard"]) as driver:
+    execute = where_to_run(settings.config, executor, address)
+    with Driver(folder, progress(as_json), stages=["shard"], execute=execute) as driver:
         begin_log(folder, "shard")
         held = pinned_modalities(driver.ledger, settings.modalities)
         thresholds = driver.remember("filter", settings.config.filter, settings.explicit_of("filter"), FILTER_FIELDS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
@@ -59,10 +61,7 @@ class LocalExecutor:
                         idle = True
                         break
                     name = f"unit-{next(self._numbers)}"
-                    future: Any = self._started_pool().schedule(
-                        _run_unit, args=(function, unit, name), timeout=deadline_seconds
-                    )
-                    waiting[future] = (unit, name)
+                    waiting[self._schedule(function, unit, name, deadline_seconds)] = (unit, name)
                 if not waiting and not idle:
                     return
                 if not waiting:
@@ -74,6 +73,31 @@ class LocalExecutor:
         finally:
             for future in waiting:
                 future.cancel()
+
+    def run_one(
+        self, function: Callable[[Any], Any], unit: Any, name: str, *, deadline_seconds: float | None = None
+    ) -> Any | Lost:
+        """Runs one unit and waits for it, within reach of an interrupt.
+
+        Args:
+            function: as for `run`.
+            unit: what to call it with.
+            name: of the note of what is in hand.
+            deadline_seconds: time for the unit.
+
+        Returns:
+            The result, or `Lost`.
+
+        Raises:
+            Exception: whatever `function` raised.
+        """
+        future = self._schedule(function, unit, name, deadline_seconds)
+        while not wait([future], timeout=IDLE_SECONDS).done:
+            pass
+        return self._result(future, name, deadline_seconds)
+
+    def _schedule(self, function: Callable[[Any], Any], unit: Any, name: str, deadline_seconds: float | None) -> Any:
+        return self._started_pool().schedule(_run_unit, args=(function, unit, name), timeout=deadline_seconds)
 
     def _started_pool(self) -> ProcessPool:
         """The pool, started when there is work: a stage with nothing to do starts no process."""
@@ -119,8 +143,16 @@ def available_cores() -> int:
 
 
 def _start_worker(notes: Path) -> None:
+    _end_with_parent()
     guard.leave_driver_signals()
     guard.set_note_folder(notes)
+
+
+def _end_with_parent() -> None:
+    """The fork server ends when its driver does, however that ended; a worker in the midst of a unit with it."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _run_unit(function: Callable[[Any], Any], unit: Any, name: str) -> Any:

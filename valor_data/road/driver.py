@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from valor_data.config import ExecuteSection
 from valor_data.errors import ConfigError, Status, ValorDataError
 from valor_data.execute import Executor
 from valor_data.execute.local import LocalExecutor, available_cores
@@ -121,13 +122,28 @@ class Driver:
         progress: shown while stages run.
         stages: those that this process will run: its workers are forked from a server that has imported
             what all of them need.
+        execute: where the workers run.
 
     Raises:
+        ConfigError: a cluster's address without the executor that would join it.
         ValorDataError: another driver holds the work folder, or parts of it are not merged.
         ConfigError: there is no plan to do a part of.
     """
 
-    def __init__(self, work: WorkDir, progress: Progress | None = None, *, stages: Sequence[str] = STAGES) -> None:
+    def __init__(
+        self,
+        work: WorkDir,
+        progress: Progress | None = None,
+        *,
+        stages: Sequence[str] = STAGES,
+        execute: ExecuteSection | None = None,
+    ) -> None:
+        self._execute = execute or ExecuteSection()
+        if self._execute.address and self._execute.executor != "ray":
+            raise ConfigError(
+                f"execute.address is {self._execute.address} and execute.executor is {self._execute.executor}: "
+                "a cluster's address goes with --executor ray"
+            )
         self.work = work
         self.progress: Progress = progress or NoProgress()
         self.ledger: Ledger = open_ledger_to_write(work)
@@ -252,7 +268,16 @@ class Driver:
         self.ledger.set_meta(f"settings.{stage}", json.dumps(now))
 
     def executor(self, workers: int) -> Executor:
-        """Local workers; 0 means one for each core."""
+        """Workers here or on a cluster, as `[execute]` says; 0 means one for each core.
+
+        Raises:
+            ConfigError: Ray is asked for and not installed, or its address is none.
+            ValorDataError: nothing answers at the address.
+        """
+        if self._execute.executor == "ray":
+            from valor_data.execute.ray import RayExecutor
+
+            return RayExecutor(workers, self._execute.address, self.work.own_tmp(), preload=self._preload)
         return LocalExecutor(workers or available_cores(), self.work.own_tmp(), preload=self._preload)
 
     def commit_now_and_then(self) -> bool:
