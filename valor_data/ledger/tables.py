@@ -15,6 +15,11 @@ class Tables:
         if not self._db.in_transaction:
             self._db.execute("BEGIN")
 
+    def rollback(self) -> None:
+        """Undoes everything recorded since the last commit."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
     def commit(self) -> None:
         """Makes everything recorded so far durable."""
         if self._db.in_transaction:

@@ -107,8 +107,12 @@ def merge_parts(work: WorkDir) -> Merged:
         problems = [_mismatch(ledgers[part].name, ledger.pinned(), pinned) for part, ledger in parts.items()]
         if any(problems):
             raise ConfigError([problem for problem in problems if problem])
-        for ledger in parts.values():
-            whole.take_part(ledger)
+        try:
+            for ledger in parts.values():
+                whole.take_part(ledger)
+        except BaseException:
+            whole.rollback()  # all parts or none
+            raise
         whole.flush()
         num_shards = len(whole.finished_shards())
         for path in ledgers.values():
