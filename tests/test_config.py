@@ -22,7 +22,7 @@ from valor_data.config import (
 )
 from valor_data.errors import ConfigError
 
-SECTIONS = ("manifest", "fetch", "filter", "shard", "execute")
+SECTIONS = ("manifest", "fetch", "filter", "shard", "execute", "train")
 
 
 def problems_of(tree: dict[str, Any], where: str = "valor.toml") -> list[str]:
@@ -49,7 +49,7 @@ def test_the_defaults_are_right_by_their_own_rules() -> None:
 def test_every_setting_says_what_it_means() -> None:
     for section in (Config(), *(getattr(Config(), name) for name in SECTIONS)):
         for field in dataclasses.fields(section):
-            if field.name not in SECTIONS:
+            if field.name not in (*SECTIONS, "validation"):
                 assert field.metadata["meaning"], field.name
 
 
@@ -117,6 +117,22 @@ def test_override_takes_what_is_given() -> None:
         min_rms_dbfs=-50.0, min_peak_dbfs=-30.0
     )
     assert override(ShardSection(), {}) == ShardSection()
+
+
+def test_a_list_of_tables() -> None:
+    tree = {"train": {"data": [{"shards": "a", "weight": 2}, {"shards": "b"}], "validation": {"shards": "c"}}}
+    train = config_from_dict(tree).train
+    assert [(one.shards, one.weight, one.split) for one in train.data] == [("a", 2.0, "train"), ("b", 1.0, "train")]
+    assert train.validation.shards == "c"
+    assert override(train, {"steps": 5}).data == train.data
+    assert problems_of({"train": {"data": "a", "validation": "b"}}) == [
+        "valor.toml: train.data: expected tables, each under [[train.data]], found 'a'",
+        "valor.toml: train.validation: expected a table [train.validation], found 'b'",
+    ]
+    assert problems_of({"train": {"data": [{"shards": "a", "weight": -1}, {"shard": "b"}]}}) == [
+        "valor.toml: train.data[0].weight: expected at least 1e-09; found -1.0",
+        "valor.toml: train.data[1].shard: no such setting; did you mean train.data[1].shards?",
+    ]
 
 
 def test_override_names_the_options() -> None:

@@ -139,6 +139,85 @@ class ExecuteSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainDataSection:
+    """`[[train.data]]`: a set to train on. Several are mixed by their weights."""
+
+    shards: str = setting("", "a work folder, a folder of tars, a pattern, or an address; empty: the work folder")
+    task: str = setting("", "what is learned from it; empty: train.task")
+    split: str = setting("train", "of a folder, the tars of this split; empty: all")
+    weight: float = setting(1.0, "how often it is drawn among several sets", minimum=1e-9)
+    captions: str = setting("", "an annotation file whose captions take the place of those in the shards")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainValidationSection:
+    """`[train.validation]`: what the best checkpoint is chosen on."""
+
+    shards: str = setting("", "as for train.data; empty: the first set of train.data; none: no validation")
+    task: str = setting("", "what is measured; empty: train.task")
+    split: str = setting("val", "of a folder, the tars of this split")
+    captions: str = setting("", "an annotation file whose captions take the place of those in the shards")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSection:
+    """`[train]`: what is learned, from what, and how. The presets' figures are in `train/settings.py`."""
+
+    name: str = setting("first", "of the run: runs/NAME in the work folder")
+    preset: str = setting("base", "size of the model", choices=("tiny", "base", "base-swin", "large"))
+    task: str = setting("pt_contra%tva%tv%ta_caption%tva%tv%ta", "task string")
+    data: tuple[TrainDataSection, ...] = setting((), "sets to train on; none: the work folder")
+    validation: TrainValidationSection = TrainValidationSection()
+    vocabulary: str = setting("", "vocab.txt, its folder, a model on the Hub, or learn; empty: the preset's")
+    init: str = setting("", "published: the preset's encoders from the Hub; or a run or checkpoint folder")
+    init_text: str = setting("", "BERT: a name on the Hub or a folder")
+    init_vision: str = setting("", "CLIP or Video-Swin: a name on the Hub, a folder or a file")
+    init_sound: str = setting("", "AST: a name on the Hub or a folder")
+    seed: int = setting(0, "of everything that is drawn", minimum=0)
+    steps: int = setting(0, "steps of the optimiser; 0: as many as epochs has", minimum=0)
+    epochs: int = setting(10, "passes over all sets, where steps is 0", minimum=1)
+    batch_size: int = setting(64, "clips of a batch on one process", minimum=1)
+    accumulate: int = setting(1, "batches of a step", minimum=1)
+    lr: float = setting(0.0, "peak learning rate; 0: the preset's", minimum=0)
+    lr_vision: float = setting(0.0, "that of the vision encoder; 0: the preset's", minimum=0)
+    lr_new: float = setting(0.0, "that of parts no published encoder has; 0: as lr", minimum=0)
+    warmup: float = setting(0.1, "share of the steps in which the rate rises", minimum=0, maximum=1)
+    weight_decay: float = setting(0.01, "AdamW's", minimum=0)
+    beta1: float = setting(0.9, "AdamW's", minimum=0, maximum=0.999999)
+    beta2: float = setting(0.98, "AdamW's", minimum=0, maximum=0.999999)
+    eps: float = setting(1e-6, "AdamW's", minimum=1e-12)
+    max_grad_norm: float = setting(0.0, "longer gradients are cut to this length; 0: the preset's", minimum=0)
+    precision: str = setting("auto", "auto: bf16 on a GPU, else fp32", choices=("auto", "fp32", "bf16"))
+    device: str = setting("auto", "auto: the GPU where there is one", choices=("auto", "cpu", "cuda"))
+    parallel: str = setting("ddp", "how several processes share the model", choices=("ddp", "fsdp"))
+    compile: bool = setting(False, "torch.compile the encoders and the decoder")
+    checkpoint_activations: bool = setting(False, "less memory, a third more time")
+    reference_exact: bool = setting(False, "the published code's arithmetic, its mistakes included")
+    workers: int = setting(2, "loader processes of each training process", minimum=0, maximum=256)
+    buffer: int = setting(1000, "samples mixed at a time in a loader", minimum=1)
+    resampled: bool = setting(False, "draw whole shards again and again instead of sharing exact passes")
+    max_broken_share: float = setting(0.01, "more broken samples than this stop the run", minimum=0, maximum=1)
+    num_frames: int = setting(0, "pictures of a clip; 0: the preset's", minimum=0, maximum=32)
+    fit: str = setting("squash", "how a picture becomes square", choices=("squash", "crop"))
+    augment: str = setting("none", "changes to pictures in training", choices=("none", "crop_flip"))
+    num_slices: int = setting(1, "slices of a clip's mel, 512 frames each", minimum=1, maximum=32)
+    mel_mean: float = setting(-4.2677393, "taken from the mel: AST's figure, see stats --mel")
+    mel_std: float = setting(4.5689974, "the mel is divided by twice this", minimum=1e-6)
+    max_tokens: int = setting(40, "most word pieces of a caption", minimum=1, maximum=500)
+    clean_up: bool = setting(False, "captions in lower case, without punctuation, as the reference reads them")
+    caption_mask: float = setting(0.6, "share of a caption's words to predict", minimum=0.01, maximum=1)
+    contrastive_weight: float = setting(1.5, "weight of the similarity losses", minimum=0)
+    temperature: float = setting(0.07, "temperature at the start", minimum=0.001, maximum=10)
+    log_every: int = setting(10, "steps between two lines of metrics", minimum=1)
+    save_every: int = setting(500, "steps between two checkpoints", minimum=1)
+    validate_every: int = setting(0, "steps between two validations; 0: with each checkpoint", minimum=0)
+    keep_last: int = setting(3, "checkpoints to keep besides the best", minimum=1)
+    best_by: str = setting("loss", "the figure of the validation that the best checkpoint is chosen by")
+    tensorboard: bool = setting(True, "write TensorBoard's files too")
+    wandb: bool = setting(False, "report to Weights & Biases too")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings of a run."""
 
@@ -149,6 +228,7 @@ class Config:
     filter: FilterSection = FilterSection()
     shard: ShardSection = ShardSection()
     execute: ExecuteSection = ExecuteSection()
+    train: TrainSection = TrainSection()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -202,14 +282,34 @@ def _section(kind: type[SectionT], tree: Mapping[str, Any], *, prefix: str, prob
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(known)}"
             problems.append(f"{prefix}{name}: no such setting{hint}")
+        elif _tables_of(hints[name]) is not None:
+            values[name] = _tables(f"{prefix}{name}", value, _tables_of(hints[name]), problems)
         elif dataclasses.is_dataclass(hints[name]):
-            if isinstance(value, Mapping):
+            if isinstance(value, hints[name]):
+                values[name] = value
+            elif isinstance(value, Mapping):
                 values[name] = _section(hints[name], value, prefix=f"{prefix}{name}.", problems=problems)
             else:
-                problems.append(f"{prefix}{name}: expected a table [{name}], found {value!r}")
+                problems.append(f"{prefix}{name}: expected a table [{prefix}{name}], found {value!r}")
         else:
             values[name] = _value(f"{prefix}{name}", value, hints[name], known[name].metadata, problems)
     return kind(**values)
+
+
+def _tables_of(hint: Any) -> Any:
+    """The section that a list of tables is made of; None where a setting is no such list."""
+    inside = typing.get_args(hint)[:1] if typing.get_origin(hint) is tuple else ()
+    return inside[0] if inside and dataclasses.is_dataclass(inside[0]) else None
+
+
+def _tables(name: str, value: Any, kind: Any, problems: list[str]) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (Mapping, kind)) for item in value):
+        problems.append(f"{name}: expected tables, each under [[{name}]], found {value!r}")
+        return ()
+    return tuple(
+        item if isinstance(item, kind) else _section(kind, item, prefix=f"{name}[{number}].", problems=problems)
+        for number, item in enumerate(value)
+    )
 
 
 def _value(name: str, value: Any, hint: Any, rule: Mapping[str, Any], problems: list[str]) -> Any:
