@@ -9,6 +9,7 @@ stands behind the text: its positions count from 0 again and its token type is `
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -136,12 +137,10 @@ class Language(nn.Module):
         scores: Tensor = self.head(hidden, self.words)
         return scores
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Whether the layers' inner values are computed anew in the backward pass instead of kept."""
-        if on:
-            self.bert.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            self.bert.gradient_checkpointing_disable()
+    @property
+    def layers(self) -> Iterable[nn.Module]:
+        """The blocks."""
+        return list(self.bert.encoder.layer)
 
 
 def text_mask(ids: Tensor, reading: Reading) -> Tensor:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -117,21 +118,27 @@ def _scores_of_side(
         rows.valid if hide else None,
         joined.valid if hide else None,
     )
+    if hide and rows.valid is not None:
+        best_row = best_row.masked_fill(~rows.valid.any(1)[:, None, None], 0.0)
     row_weights = rows.weights()
-    starts = {letter: sum(sizes[:i]) for i, letter in enumerate(letters)}
     found = {}
     for group in groups:
         inside = [i for i, letter in enumerate(letters) if letter in group[1:]]
-        best = best_column[inside[0]]
-        for i in inside[1:]:
-            best = torch.maximum(best, best_column[i])
-        weights = Tokens.join([parts[i] for i in inside], dim=1).weights()
+        own = Tokens.join([parts[i] for i in inside], dim=1)
+        best = reduce(torch.maximum, [best_column[i] for i in inside])
+        if hide and own.valid is not None:
+            best = best.masked_fill(~own.valid.any(1), 0.0)
         by_row = torch.bmm(row_weights[:, None], best)[:, 0]
-        places = [p for i in inside for p in range(starts[letters[i]], starts[letters[i]] + sizes[i])]
-        chosen = best_row if len(places) == best_row.shape[1] else best_row[:, places]
-        by_column = (chosen * weights.T[None]).sum(1)
+        of_group = best_row if len(inside) == len(parts) else _segments(best_row, sizes, inside)
+        by_column = (of_group * own.weights().T[None]).sum(1)
         found[group] = (by_row + by_column) / 2
     return found
+
+
+def _segments(best_row: Tensor, sizes: list[int], inside: list[int]) -> Tensor:
+    """The maxima over I, [R, J, K], of some segments of J."""
+    parts = best_row.split(sizes, 1)
+    return torch.cat([parts[i] for i in inside], 1)
 
 
 def _zeroed(tokens: Tokens) -> Tokens:
@@ -157,8 +164,8 @@ def token_maxima(
         column_valid: [K, J], bool: the same over J.
 
     Returns:
-        [G, R, I, K], the maxima over each segment of J, and [R, J, K], the maxima over I; float32. Where all tokens
-        of a side are missing, 0.
+        [G, R, I, K], the maxima over each segment of J, and [R, J, K], the maxima over I; float32. Where there is
+        none to choose from, about `HIDDEN`.
     """
     with torch.autocast(rows.device.type, enabled=False):
         if torch.is_autocast_enabled(rows.device.type):
@@ -195,22 +202,15 @@ class _Maxima(torch.autograd.Function):
             for i, part in enumerate(dots.split(segments, 2)):
                 value, place = part.max(2)
                 best_column[i, block], column_place[i, block] = value, place
-        if row_valid is not None:
-            best_row.masked_fill_(~row_valid.any(1)[:, None, None], 0.0)
-        if column_valid is not None:
-            for i, part in enumerate(column_valid.split(segments, 1)):
-                best_column[i].masked_fill_(~part.any(1), 0.0)
-        ctx.save_for_backward(rows, columns, column_place, row_place, row_valid, column_valid)
+        ctx.save_for_backward(rows, columns, column_place, row_place)
         ctx.segments = segments
         return best_column, best_row
 
     @staticmethod
     def backward(ctx: Any, column_grad: Tensor, row_grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, columns, column_place, row_place, row_valid, column_valid = ctx.saved_tensors
+        rows, columns, column_place, row_place = ctx.saved_tensors
         segments: list[int] = ctx.segments
         per_row, per_column, num_columns = rows.shape[1], columns.shape[1], columns.shape[0]
-        if row_valid is not None:
-            row_grad = row_grad * row_valid.any(1)[:, None, None]
         flat = columns.transpose(0, 1).flatten(0, 1)  # [J·K, C]
         rows_grad = torch.empty_like(rows)
         flat_grad = torch.zeros_like(flat, dtype=torch.float32)
@@ -218,10 +218,7 @@ class _Maxima(torch.autograd.Function):
             grad = row_grad.new_zeros((rows[block].shape[0], per_row, per_column, num_columns))
             grad.scatter_(1, row_place[block].long()[:, None], row_grad[block][:, None])
             for i, part in enumerate(grad.split(segments, 2)):
-                given = column_grad[i, block]
-                if column_valid is not None:
-                    given = given * column_valid.split(segments, 1)[i].any(1)
-                part.scatter_add_(2, column_place[i, block].long()[:, :, None], given[:, :, None])
+                part.scatter_add_(2, column_place[i, block].long()[:, :, None], column_grad[i, block][:, :, None])
             dots_grad = grad.view(-1, per_column * num_columns).to(rows.dtype)
             rows_grad[block] = (dots_grad @ flat).view_as(rows_grad[block])
             flat_grad += dots_grad.mT @ rows[block].flatten(0, 1)

@@ -6,6 +6,8 @@ N  tokens of a slice: the class token, then patches, mel band by mel band    W  
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel
@@ -83,9 +85,7 @@ class Sound(nn.Module):
         patches = in_time.repeat(1, 1, rows)
         return torch.cat((in_time.any(-1, keepdim=True), patches), -1)
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Whether the layers' inner values are computed anew in the backward pass instead of kept."""
-        if on:
-            self.ast.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            self.ast.gradient_checkpointing_disable()
+    @property
+    def layers(self) -> Iterable[nn.Module]:
+        """The blocks."""
+        return list(self.ast.layers)

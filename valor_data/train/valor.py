@@ -29,6 +29,7 @@ from .language import Clip, Language
 from .losses import contrastive_losses, num_ranks, word_loss
 from .masking import NOT_PREDICTED, PAD, Masked, mask_tokens
 from .presets import ModelConfig
+from .recompute import recompute
 from .similarity import Tokens
 from .sound import Sound
 from .tasks import Tasks
@@ -275,7 +276,7 @@ class Valor(nn.Module):
     def checkpoint_activations(self, on: bool = True) -> None:
         """Trades time for memory: what is inside the encoders' and the decoder's layers is computed twice."""
         for part in (self.language, self.vision, self.sound):
-            part.checkpoint_activations(on)
+            recompute(part.layers, on)
 
     def decayed(self) -> set[str]:
         """Names of the parameters that weight decay is for.
@@ -302,6 +303,7 @@ class Valor(nn.Module):
         away += [] if "v" in word_modalities else ["look."]
         away += [] if "a" in word_modalities else ["listen."]
         away += [] if words else ["language.head."]
+        away += [] if words or "t" in compared else ["language."]
         names = [name for name, _ in self.named_parameters()]
         return {name for name in names if name.startswith(tuple(away)) or (not words and ".crossattention." in name)}
 

@@ -6,9 +6,10 @@ H, W  height and width of a frame in pixels, where three colours stand before th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -86,12 +87,10 @@ class ClipVision(VisionEncoder):
         """One vector a frame, [B, F, W]: the class token."""
         return tokens[:, :, 0]
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Whether the blocks' inner values are computed anew in the backward pass instead of kept."""
-        if on:
-            self.clip.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            self.clip.gradient_checkpointing_disable()
+    @property
+    def layers(self) -> Iterable[nn.Module]:
+        """The blocks."""
+        return list(self.clip.encoder.layers)
 
 
 class SwinVision(VisionEncoder):
@@ -116,27 +115,21 @@ class SwinVision(VisionEncoder):
             patch_embed=FramePatches,
         )
         self.swin.head = nn.Identity()  # classes of the data set it was trained on: no part of VALOR
-        self.recompute = False
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, F, 3, H, W] normalised pixels to [B, F, N, W]: the places of the last stage, row by row."""
         hidden = self.swin.patch_embed(pixels.transpose(1, 2))
-        for stage in self.swin.features:
-            for block in stage if isinstance(stage, nn.Sequential) else (stage,):
-                if self.recompute and self.training:
-                    hidden = checkpoint(block, hidden, use_reentrant=False)
-                else:
-                    hidden = block(hidden)
-        tokens: Tensor = self.swin.norm(hidden)
+        tokens: Tensor = self.swin.norm(self.swin.features(hidden))
         return tokens.flatten(2, 3)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """One vector a frame, [B, F, W]: the mean of its places."""
         return tokens.mean(2)
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Whether the blocks' inner values are computed anew in the backward pass instead of kept."""
-        self.recompute = on
+    @property
+    def layers(self) -> Iterable[nn.Module]:
+        """The blocks of all stages."""
+        return [block for stage in self.swin.features if isinstance(stage, nn.Sequential) for block in stage]
 
 
 def make_vision(config: ClipConfig | SwinConfig, corner_bias: bool = False) -> ClipVision | SwinVision:
