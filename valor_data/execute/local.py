@@ -109,7 +109,7 @@ class LocalExecutor:
                 max_tasks=self._tasks_per_worker,
                 context=context,
                 initializer=_start_worker,
-                initargs=(self._notes,),
+                initargs=(self._notes, dict(os.environ)),
             )
         return self._pool
 
@@ -142,8 +142,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _start_worker(notes: Path) -> None:
+def _start_worker(notes: Path, environment: dict[str, str]) -> None:
     _end_with_parent()
+    os.environ.update(environment)  # the server it is forked from may be older than what was set since
     guard.leave_driver_signals()
     guard.set_note_folder(notes)
 
