@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import simplejpeg
 
 from valor_data.clip import Caption, Clip, Question
@@ -20,6 +23,9 @@ from valor_data.train.text import Vocabulary
 NUM_FRAMES = 6
 MEL_FRAMES = 700
 COLOUR_STEP = 36
+
+MEMBER = pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("sha256", pa.string())])
+SCHEMA = pa.schema([("key", pa.string()), ("status", pa.string()), ("members", pa.list_(MEMBER))])
 
 Change = Callable[[int, dict[str, bytes]], Mapping[str, bytes]]
 """Given a clip's number and its members: what is written instead."""
@@ -85,12 +91,15 @@ def write_set(
     number = first
     for shard, count in enumerate(counts):
         name = f"{split}-{shard:06d}"
+        rows = []
         with TarFile(work / "shards" / f"{name}.tar") as tar:
             for _ in range(count):
                 clip = clip_of(number)
                 members = members_of(clip, number, modalities)
-                tar.add_sample(clip.key or "", change(number, members) if change else members)
+                places = tar.add_sample(clip.key or "", change(number, members) if change else members)
+                rows.append({"key": clip.key, "status": "kept", "members": [asdict(place) for place in places]})
                 number += 1
         if has_index:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), work / "index" / f"{name}.parquet")
             (work / "index" / f"{name}.json").write_text(json.dumps({"num_samples": count}))
     return work
