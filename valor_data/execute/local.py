@@ -11,13 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
 from valor_data import guard
+from valor_data.errors import ValorDataError
 from valor_data.execute import Idle, Lost
+
+MAX_RESTARTS = 5
+"""How often the workers may all be replaced with no result in between."""
 
 IDLE_SECONDS = 0.1
 """How soon an idle source of units is asked again."""
@@ -41,6 +46,7 @@ class LocalExecutor:
         self._tasks_per_worker = tasks_per_worker
         self._pool: ProcessPool | None = None
         self._numbers = itertools.count()
+        self._num_restarts = 0
 
     def run(
         self,
@@ -68,8 +74,15 @@ class LocalExecutor:
                     time.sleep(IDLE_SECONDS)
                 done, _ = wait(waiting, timeout=IDLE_SECONDS if idle else None, return_when=FIRST_COMPLETED)
                 for future in done:
-                    unit, name = waiting.pop(future)
-                    yield unit, self._result(future, name, deadline_seconds)
+                    if not _is_broken(future):
+                        self._num_restarts = 0
+                        unit, name = waiting.pop(future)
+                        yield unit, self._result(future, name, deadline_seconds)
+                if any(map(_is_broken, waiting)):
+                    self._restart()
+                    lost, waiting = waiting, {}
+                    for unit, name in lost.values():
+                        waiting[self._schedule(function, unit, name, deadline_seconds)] = (unit, name)
         finally:
             for future in waiting:
                 future.cancel()
@@ -91,13 +104,36 @@ class LocalExecutor:
         Raises:
             Exception: whatever `function` raised.
         """
-        future = self._schedule(function, unit, name, deadline_seconds)
-        while not wait([future], timeout=IDLE_SECONDS).done:
-            pass
-        return self._result(future, name, deadline_seconds)
+        while True:
+            future = self._schedule(function, unit, name, deadline_seconds)
+            while not wait([future], timeout=IDLE_SECONDS).done:
+                pass
+            if not _is_broken(future):
+                self._num_restarts = 0
+                return self._result(future, name, deadline_seconds)
+            self._restart()
 
     def _schedule(self, function: Callable[[Any], Any], unit: Any, name: str, deadline_seconds: float | None) -> Any:
-        return self._started_pool().schedule(_run_unit, args=(function, unit, name), timeout=deadline_seconds)
+        while True:
+            pool = self._started_pool()
+            try:
+                return pool.schedule(_run_unit, args=(function, unit, name), timeout=deadline_seconds)
+            except RuntimeError:  # pebble's word for a pool that was given up
+                self._restart()
+
+    def _restart(self) -> None:
+        """Takes a new pool: pebble gives the whole one up when a worker dies with nothing in hand.
+
+        Raises:
+            ValorDataError: that was not the first time since the last result: the workers cannot even start.
+        """
+        self.close()
+        self._num_restarts += 1
+        if self._num_restarts > MAX_RESTARTS:
+            raise ValorDataError(
+                f"the workers ended {self._num_restarts} times before any work was done: is there memory for "
+                f"{self._workers}? Try fewer --workers; --debug before the command shows what they say"
+            )
 
     def _started_pool(self) -> ProcessPool:
         """The pool, started when there is work: a stage with nothing to do starts no process."""
@@ -135,6 +171,11 @@ class LocalExecutor:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join(timeout=10)
             self._pool = None
+
+
+def _is_broken(future: Future[Any]) -> bool:
+    """Whether the pool was given up before this unit came back; nothing is known of the unit itself."""
+    return future.done() and not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
 
 
 def available_cores() -> int:
