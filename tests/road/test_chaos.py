@@ -58,33 +58,40 @@ def kill_something(process: subprocess.Popen[bytes], dice: random.Random) -> str
     return ""
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_twenty_kills_and_the_same_bytes(seed: int, world: World, manifest: Path, tmp_path: Path) -> None:
-    """A worker that dies once blames nobody, so a run that saw twenty kills ends as one that saw none."""
-    dice, kills = random.Random(seed), Counter[str]()
-    calm, work = tmp_path / "calm", tmp_path / "work"
+@pytest.mark.timeout(3600)
+def test_twenty_kills_and_the_same_bytes(world: World, manifest: Path, tmp_path: Path) -> None:
+    """A worker that dies once blames nobody: whoever is killed, every run ends as one that nobody disturbed."""
+    dice, kills = random.Random(1), Counter[str]()
+    calm = tmp_path / "calm"
     with serve(world.media) as server:
-        undisturbed, disturbed = commands(calm, manifest, server), commands(work, manifest, server)
-        took = {stage: run_to_its_end(command) for stage, command in undisturbed.items()}
-        for stage, command in disturbed.items():
-            before = kills.total()
-            while kills.total() - before < -(-KILLS // len(disturbed)):
-                process = subprocess.Popen(
-                    command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-                )
-                time.sleep(took[stage] * dice.uniform(0.4, 1.0))
-                what = kill_something(process, dice)
-                kills[what] += bool(what)
-                if what == "worker":
-                    process.wait(timeout=120)
-            run_to_its_end(command)
-            run_to_its_end(command)  # what was interrupted has been tried again by now
-    assert kills["worker"] >= 3 and kills["driver"] >= 3, kills
-    assert tar_bytes(work) == tar_bytes(calm)
-    assert standings(work) == standings(calm)
-    assert verify(WorkDir.at(work)).problems == []
-    assert not (work / "tmp").exists()
+        took = {stage: run_to_its_end(command) for stage, command in commands(calm, manifest, server).items()}
+        for number in range(3 * KILLS):
+            work = tmp_path / f"disturbed-{number}"
+            for stage, command in commands(work, manifest, server).items():
+                kills += disturb(command, took[stage], dice)
+                run_to_its_end(command)
+                run_to_its_end(command)  # what was interrupted has been tried again by now
+            assert tar_bytes(work) == tar_bytes(calm)
+            assert standings(work) == standings(calm)
+            assert verify(WorkDir.at(work)).problems == []
+            assert not (work / "tmp").exists()
+            if kills["worker"] + kills["driver"] >= KILLS:
+                break
+    print(kills)
+    assert kills["worker"] >= 5 and kills["driver"] >= 5, kills
+
+
+def disturb(command: list[str], took: float, dice: random.Random) -> Counter[str]:
+    """Runs a command twice and kills something of it each time; a run that lost a worker goes on to its end."""
+    kills = Counter[str]()
+    for _ in range(2):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(took * dice.uniform(0.4, 1.0))
+        kills[kill_something(process, dice)] += 1
+        process.wait(timeout=120)
+    return kills
 
 
 @pytest.fixture
