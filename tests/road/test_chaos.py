@@ -44,20 +44,6 @@ def workers_of(driver: psutil.Process) -> list[psutil.Process]:
     return []
 
 
-def kill_something(process: subprocess.Popen[bytes], dice: random.Random) -> str:
-    """Kills one worker, or the driver with all that is its; tells what."""
-    workers = workers_of(psutil.Process(process.pid)) if process.poll() is None else []
-    if workers and dice.random() < 0.6:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            dice.choice(workers).kill()
-        return "worker"
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return "driver"
-    return ""
-
-
 @pytest.mark.timeout(3600)
 def test_twenty_kills_and_the_same_bytes(world: World, manifest: Path, tmp_path: Path) -> None:
     """A worker that dies once blames nobody: whoever is killed, every run ends as one that nobody disturbed."""
@@ -88,10 +74,28 @@ def disturb(command: list[str], took: float, dice: random.Random) -> Counter[str
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        time.sleep(took * dice.uniform(0.4, 1.0))
-        kills[kill_something(process, dice)] += 1
+        kills[kill_something(process, took, dice)] += 1
         process.wait(timeout=120)
     return kills
+
+
+def kill_something(process: subprocess.Popen[bytes], took: float, dice: random.Random) -> str:
+    """Kills one worker, some moments after there are any, or the driver with all that is its; tells what."""
+    if dice.random() < 0.5:
+        while process.poll() is None and not workers_of(psutil.Process(process.pid)):
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0.0, 0.3))
+        workers = workers_of(psutil.Process(process.pid)) if process.poll() is None else []
+        if not workers:
+            return ""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            dice.choice(workers).kill()
+        return "worker"
+    time.sleep(took * dice.uniform(0.3, 0.8))
+    if process.poll() is not None:
+        return ""
+    os.killpg(process.pid, signal.SIGKILL)
+    return "driver"
 
 
 @pytest.fixture
