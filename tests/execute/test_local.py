@@ -5,47 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from execute.protocol import PROMISES, die_before_noting, work
 
 from valor_data import guard
-from valor_data.execute import Lost
+from valor_data.errors import ValorDataError
+from valor_data.execute import Executor, Lost
 from valor_data.execute.local import LocalExecutor, available_cores
-
-DEADLINE_SECONDS = 0.6
-
-
-def work(unit: dict[str, Any]) -> Any:
-    """What the workers run: each unit says how it behaves."""
-    with guard.working_on(unit.get("item", ""), unit.get("clip_deadline", 60.0)):
-        if "signal" in unit:
-            os.kill(os.getpid(), unit["signal"])
-        if "exit" in unit:
-            os._exit(unit["exit"])
-        if "sleep" in unit:
-            time.sleep(unit["sleep"])
-        if "raise" in unit:
-            raise unit["raise"]
-        if unit.get("meet"):
-            _wait_for_others(Path(unit["meet"]), unit["others"])
-    return (unit.get("value"), os.getpid())
-
-
-def _wait_for_others(folder: Path, others: int) -> None:
-    (folder / str(os.getpid())).touch()
-    end = time.monotonic() + 30
-    while len(list(folder.iterdir())) < others:
-        if time.monotonic() > end:
-            raise RuntimeError("the others did not come")
-        time.sleep(0.01)
-
-
-def die_before_noting(unit: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -55,15 +25,9 @@ def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
     running.close()
 
 
-def values(results: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    return {unit["value"]: result if isinstance(result, Lost) else result[0] for unit, result in results}
-
-
-def test_every_unit_comes_back_once_with_its_result(executor: LocalExecutor) -> None:
-    units = [{"value": n} for n in range(40)]
-    results = list(executor.run(work, units))
-    assert values(results) == {n: n for n in range(40)}
-    assert len(results) == 40
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_what_every_executor_promises(executor: LocalExecutor, promise: Callable[[Executor], None]) -> None:
+    promise(executor)
 
 
 def test_workers_are_processes_of_their_own_and_all_are_started(executor: LocalExecutor, tmp_path: Path) -> None:
@@ -75,70 +39,34 @@ def test_workers_are_processes_of_their_own_and_all_are_started(executor: LocalE
     assert os.getpid() not in pids
 
 
-def test_units_are_drawn_as_they_are_needed(executor: LocalExecutor) -> None:
-    drawn = []
-
-    def endless() -> Iterator[dict[str, Any]]:
-        for number in range(1_000_000):
-            drawn.append(number)
-            yield {"value": number}
-
-    results = executor.run(work, endless())
-    for _ in range(10):
-        next(results)
-    results.close()  # type: ignore[attr-defined]
-    assert len(drawn) <= 10 + 2 * 2
-
-
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_dies_costs_one_unit(executor: LocalExecutor, kill: signal.Signals) -> None:
-    units: list[dict[str, Any]] = [{"value": n} for n in range(12)]
-    units[5] |= {"item": "the culprit", "signal": kill}
-    found = values(list(executor.run(work, units)))
-    assert found.pop(5) == Lost("crashed", "the culprit", f"the worker ended with signal {kill.name}")
-    assert found == {n: n for n in range(12) if n != 5}
+def test_workers_that_are_killed_with_nothing_in_hand(executor: LocalExecutor) -> None:
+    """Pebble then gives its pool up; nothing that was asked for is lost."""
+    found = []
+    for unit, result in executor.run(work, ({"value": n} for n in range(40)), in_flight=1):
+        found.append(unit["value"])
+        assert not isinstance(result, Lost)
+        if unit["value"] in (3, 11, 12):
+            for server in psutil.Process().children():
+                for worker in server.children():
+                    worker.kill()
+            time.sleep(0.3)
+    assert found == list(range(40))
 
 
-def test_a_worker_that_ends_itself(executor: LocalExecutor) -> None:
-    ((_, lost),) = executor.run(work, [{"value": 0, "item": "x", "exit": 3}])
-    assert lost == Lost("crashed", "x", "the worker ended with exit code 3")
+def die_at_once(*what: object) -> None:
+    os._exit(1)
 
 
-def test_a_clip_that_hangs_is_ended_at_its_own_deadline(executor: LocalExecutor) -> None:
-    units = [
-        {"value": 0, "item": "hangs", "sleep": 60, "clip_deadline": DEADLINE_SECONDS},
-        *({"value": n} for n in range(1, 8)),
-    ]
-    began = time.monotonic()
-    found = values(list(executor.run(work, units)))
-    assert found.pop(0) == Lost("timeout", "hangs", "the clip took longer than its deadline")
-    assert found == {n: n for n in range(1, 8)}
-    assert time.monotonic() - began < 30
+def test_workers_that_cannot_start(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("valor_data.execute.local._start_worker", die_at_once)
+    with pytest.raises(ValorDataError, match="the workers ended 6 times before any work was done"):
+        list(executor.run(work, [{"value": 0}]))
 
 
-def test_a_clip_in_time_is_left_alone(executor: LocalExecutor) -> None:
-    unit = {"value": 1, "item": "quick", "clip_deadline": DEADLINE_SECONDS}
-    after = {"value": 2, "sleep": 2 * DEADLINE_SECONDS}  # the former deadline must not ring in a later unit
-    assert values(list(executor.run(work, [unit, unit, unit, after]))) == {1: 1, 2: 2}
-
-
-def test_a_unit_that_takes_too_long(executor: LocalExecutor) -> None:
-    units = [{"value": 0, "item": "slow", "sleep": 60}, {"value": 1}]
-    found = values(list(executor.run(work, units, deadline_seconds=DEADLINE_SECONDS)))
-    assert found == {0: Lost("timeout", "slow", "the unit took longer than 1 s"), 1: 1}
-
-
-def test_memory_that_is_not_there(executor: LocalExecutor) -> None:
-    ((_, lost),) = executor.run(work, [{"value": 0, "item": "huge", "raise": MemoryError()}])
-    assert lost == Lost("too_large", "huge", "out of memory")
-
-
-@pytest.mark.parametrize(
-    "error", [ZeroDivisionError("a bug"), FileNotFoundError(2, "gone"), TimeoutError("of the function's own")]
-)
-def test_what_the_function_raises_is_raised(executor: LocalExecutor, error: Exception) -> None:
-    with pytest.raises(type(error), match=str(error).replace("[", r"\[").replace("]", r"\]")):
-        list(executor.run(work, [{"value": 0, "raise": error}]))
+def test_one_unit_alone_under_a_name(executor: LocalExecutor) -> None:
+    assert executor.run_one(work, {"value": 3}, "a-name")[0] == 3
+    lost = executor.run_one(work, {"item": "7", "exit": 1}, "a-name")
+    assert lost == Lost("crashed", "7", "the worker ended with exit code 1")
 
 
 def test_notes_of_one_stage_are_not_taken_for_those_of_the_next(tmp_path: Path) -> None:
