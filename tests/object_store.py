@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(600)
         if fault is not None and fault.kind == "status":
             fault.seen.set()
-            code = {403: "AccessDenied", 500: "InternalError"}.get(fault.status, "ServiceUnavailable")
+            code = {403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError"}.get(fault.status, "ServiceUnavailable")
             words = f"<Error><Code>{code}</Code><Message>It was told to.</Message></Error>".encode()
             self.send_response(fault.status)
             self.send_header("Content-Type", "application/xml")

@@ -134,7 +134,7 @@ def test_the_lock_of_a_killed_writer_is_free(path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     try:
         assert writer.stdout is not None and writer.stdout.readline() == b"open\n"
-        with pytest.raises(ValorDataError, match=f"process {writer.pid}\\)"):
+        with pytest.raises(ValorDataError, match=f"process {writer.pid} on "):
             Ledger(path)
     finally:
         writer.kill()

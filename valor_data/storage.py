@@ -235,6 +235,8 @@ class Store:
                 return action(*self._open(name))
             except Exception as error:
                 refusal = _judge(error, self.at(name))
+                if isinstance(error, FileNotFoundError) and refusal is None:  # every store words it otherwise
+                    raise FileNotFoundError(errno.ENOENT, "no such object", self.at(name)) from error
                 if refusal is None:
                     raise
                 pause = next(pauses, None)

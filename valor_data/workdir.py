@@ -139,6 +139,11 @@ class WorkDir:
         return self.root / "report"
 
     @property
+    def runs(self) -> Path:
+        """The training runs, a folder each."""
+        return self.root / "runs"
+
+    @property
     def logs(self) -> Path:
         """One log file a run."""
         return self.root / "logs"
