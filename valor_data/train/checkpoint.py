@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 from valor_data.config import TrainSection
 from valor_data.errors import ConfigError
+from valor_data.train.convert import Converted
 from valor_data.train.settings import section_from_dict
 from valor_data.train.text import Vocabulary
 from valor_data.train.valor import Valor
-from valor_data.train.weights import DESCRIPTION
+from valor_data.train.weights import DESCRIPTION, save_converted
 from valor_data.train.weights import load_model as load_weights
 from valor_data.workdir import flush_to_disk, written_aside
 
@@ -69,6 +70,28 @@ def load_model(place: str | Path) -> Trained:
     if not model.prompt_ids:
         set_prompts(model, vocabulary)
     return Trained(model, vocabulary, read_settings(folder))
+
+
+def write_converted(converted: Converted, vocabulary: Vocabulary, folder: Path) -> None:
+    """A converted checkpoint as a folder that `load_model` takes; whole or not at all.
+
+    Raises:
+        ConfigError: the folder is there already, or the vocabulary is not the model's.
+    """
+    if folder.exists():
+        raise ConfigError(f"{folder} is there already: name another folder with -o, or remove it")
+    if vocabulary.size != converted.config.language.vocabulary:
+        raise ConfigError(
+            f"the checkpoint has {converted.config.language.vocabulary} tokens and the vocabulary {vocabulary.size}: "
+            "give its own with --vocabulary"
+        )
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        save_converted(converted, aside)
+        vocabulary.save(aside / VOCABULARY)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def set_prompts(model: Valor, vocabulary: Vocabulary) -> None:

@@ -49,7 +49,8 @@ def contrastive_losses(
         A scalar for each group: the mean of −log softmax at the diagonal, along rows and along columns. 0 where no
         clip is left.
     """
-    columns = {letter: gather_tokens(own[letter]) for letter in {letter for group in groups for letter in group[1:]}}
+    wanted = [letter for letter in "tva" if any(letter in group[1:] for group in groups)]  # in one order on all ranks
+    columns = {letter: gather_tokens(own[letter]) for letter in wanted}
     found = scores(own, columns, groups, zero_padding)
     matrices = gather_rows(torch.stack([found[group] * scale for group in groups], 1)).unbind(1)
     sound = None if has_sound is None else gather_plain(has_sound)

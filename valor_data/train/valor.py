@@ -33,7 +33,7 @@ from .recompute import recompute
 from .similarity import Tokens
 from .sound import Sound
 from .tasks import Tasks
-from .vision import make_vision
+from .vision import ClipVision, make_vision
 
 PROMPTS = {
     "contrastive": "project language in common space",
@@ -118,19 +118,12 @@ class Valor(nn.Module):
         parts: dict[str, Tensor] = {}
         if tasks.contrastive:
             parts |= self._contrastive(batch, encoded, tasks.contrastive)
-        for task, share in (
-            ("caption", self.config.caption_mask),
-            ("mlm", self.config.mlm_mask),
-            ("qa", self.config.answer_mask),
-        ):
-            groups: tuple[str, ...] = getattr(tasks, task)
-            if groups:
-                text = (masked or {}).get(task) or self._mask(batch, share, generator)
-                parts |= self._words(task, text, batch, encoded, groups)
-        return {"loss": self._total(parts), **parts}
+        for task, text in self.mask(batch, tasks, generator, masked).items():
+            parts |= self._words(task, text, batch, encoded, getattr(tasks, task))
+        return {"loss": self.total(parts), **parts}
 
-    def _total(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """α · mean of contrastive + the mean of every other task."""
+    def total(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """What is minimised, from its parts: α · mean of contrastive + the mean of every other task."""
         by_task: dict[str, list[Tensor]] = {}
         for name, loss in parts.items():
             by_task.setdefault(name.split("/")[0], []).append(loss)
@@ -245,10 +238,27 @@ class Valor(nn.Module):
             raise ConfigError("the model has prompts and they are not tokenised yet: call set_prompts first")
         return torch.tensor(self.prompt_ids[task], device=like.device)
 
-    def _mask(self, batch: Batch, share: float, generator: torch.Generator | None) -> Masked:
-        if batch.captions is None:
-            raise ConfigError("the batch has no captions")
-        return mask_tokens(batch.captions, share, self.config.language.vocabulary, generator)
+    def mask(
+        self,
+        batch: Batch,
+        tasks: Tasks,
+        generator: torch.Generator | None = None,
+        masked: Mapping[str, Masked] | None = None,
+    ) -> dict[str, Masked]:
+        """Texts with gaps, for each task that guesses words: those already masked, the others drawn.
+
+        Arguments as for `forward`.
+        """
+        config, found = self.config, {}
+        shares = {"caption": config.caption_mask, "mlm": config.mlm_mask, "qa": config.answer_mask}
+        for task, share in shares.items():
+            if not getattr(tasks, task):
+                continue
+            if batch.captions is None:
+                raise ConfigError("the batch has no captions")
+            ready = (masked or {}).get(task)
+            found[task] = ready or mask_tokens(batch.captions, share, config.language.vocabulary, generator)
+        return found
 
     @torch.no_grad()
     def generate(
@@ -277,6 +287,15 @@ class Valor(nn.Module):
         """Trades time for memory: what is inside the encoders' and the decoder's layers is computed twice."""
         for part in (self.language, self.vision, self.sound):
             recompute(part.layers, on)
+
+    def layers(self) -> list[nn.Module]:
+        """The blocks that the encoders and the decoder are made of, for sharding or compiling them one by one."""
+        vision = self.vision
+        if isinstance(vision, ClipVision):
+            seen = list(vision.clip.encoder.layers)
+        else:
+            seen = [block for stage in vision.swin.features if isinstance(stage, nn.Sequential) for block in stage]
+        return [*seen, *self.sound.ast.layers, *self.language.bert.encoder.layer]
 
     def decayed(self) -> set[str]:
         """Names of the parameters that weight decay is for.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from valor_data.errors import ConfigError
 
@@ -23,10 +25,17 @@ def describe(model: Valor) -> dict[str, Any]:
     return {"config": model.config.to_dict(), "prompts": model.prompt_ids}
 
 
-def save_model(model: Valor, folder: Path) -> None:
-    """Writes a model's two files; whoever needs them to appear at once renames the folder."""
+def save_model(model: Valor, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+    """Writes a model's two files; whoever needs them to appear at once renames the folder.
+
+    Args:
+        model: whose description is written.
+        folder: created where it is missing.
+        state: its weights, where the model itself holds only a share of them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+    weights = model.state_dict() if state is None else state
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     _write_description(folder, describe(model))
 
 
