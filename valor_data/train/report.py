@@ -132,7 +132,7 @@ def draw_losses(run: Path) -> Path | None:
     axes.set(xlabel="step", ylabel="loss", title=run.name)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper right")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
     with written_aside(run / PICTURE) as path:
         figure.savefig(path, format="png", dpi=110)
     return run / PICTURE
