@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 import valor_data
-from valor_data.cli import care, demo, fetch, filter, look, manifest, run, shard, stats, train
+from valor_data.cli import care, demo, evaluate, fetch, filter, look, manifest, run, shard, stats, train
 
 app = typer.Typer(
     name="valor-data",
@@ -37,6 +37,8 @@ _ids_as_they_are = {"ignore_unknown_options": True, "help_option_names": ["--hel
 app.command("why", short_help="Explain what became of a clip.", context_settings=_ids_as_they_are)(look.why_command)
 app.command("stats", short_help="Compute figures of a finished set.")(stats.stats_command)
 app.command("train", short_help="Train VALOR on shards.")(train.train_command)
+app.command("eval", short_help="Measure a trained model.")(evaluate.eval_command)
+app.command("caption", short_help="Write captions for video files.")(evaluate.caption_command)
 app.command("convert", short_help="Take over a released VALOR checkpoint.")(train.convert_command)
 app.command("run", short_help="Go the whole road that a TOML file describes.")(run.run_command)
 app.command("plan", short_help="Say what a run will take.")(care.plan_command)

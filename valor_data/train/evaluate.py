@@ -11,7 +11,7 @@ get the same scores; every clip counts once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,9 @@ from valor_data.train.gather import gather_objects
 from valor_data.train.retrieval import Encodings, Gallery, rows_of
 from valor_data.train.tasks import Tasks
 from valor_data.train.valor import Valor
+from valor_data.train.written import answer_worth, caption_worth, write_lines
+
+NOTHING = "no clip can be used: nothing was measured; run `valor-data verify`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +35,18 @@ class EvalSettings:
 
     Attributes:
         dsl: retrieval also with dual softmax, which looks at all queries of the test at once.
+        num_beams: for captions; 1 is greedy. VALOR: 3. Answers are always greedy.
+        max_words: longest caption, in word pieces. VALOR: 30.
+        max_answer_words: longest answer, in word pieces. VALOR: 5, and the end.
+        tokenizer: of the caption scores; see `caption_scores.score_captions`.
         bfloat16: encoders and decoder in bfloat16 where it pays; similarities stay float32.
     """
 
     dsl: bool = False
+    num_beams: int = 3
+    max_words: int = 30
+    max_answer_words: int = 6
+    tokenizer: str = "auto"
     bfloat16: bool = False
 
 
@@ -48,12 +59,14 @@ class Evaluation:
         keys: of the clips, sorted.
         num_clips: clips behind the scores of a task and group, `retrieval/tva`, ….
         notes: what a reader of the scores must know.
+        predictions: by task and group, `caption/tva`, what was written, by key of the clip or id of the question.
     """
 
     scores: dict[str, float]
     keys: tuple[str, ...]
     num_clips: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    predictions: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def certificate(self) -> str:
@@ -86,23 +99,70 @@ def evaluate_fully(
         ValorDataError: the model's similarities are no numbers.
     """
     settings = settings or EvalSettings()
-    if not tasks.contrastive:
+    if not (tasks.contrastive or tasks.caption or tasks.qa):
         raise ConfigError(f"task {tasks.text!r}: nothing to measure; expected ret%…, cap%… or qa%…, such as ret%tva")
     was_training = model.training
     model.eval()
     try:
-        encodings = _encode(model, data, tasks, settings)
-        gallery = Gallery(model, encodings)
-        if not gallery.keys:
-            raise ShardError("no clip can be used: nothing was measured; run `valor-data verify`")
-        found = gallery.search(tasks.contrastive, settings.dsl)
+        parts = [_retrieval(model, data, tasks, settings)] if tasks.contrastive else []
+        parts += [_captions(model, data, group, settings) for group in tasks.caption]
+        parts += [_answers(model, data, group, settings) for group in tasks.qa]
     finally:
         model.train(was_training)
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of several of the same set."""
+    return Evaluation(
+        scores={name: value for part in parts for name, value in part.scores.items()},
+        keys=tuple(sorted({key for part in parts for key in part.keys})),
+        num_clips={name: number for part in parts for name, number in part.num_clips.items()},
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        predictions={name: lines for part in parts for name, lines in part.predictions.items()},
+    )
+
+
+def _retrieval(model: Valor, data: EvaluationData, tasks: Tasks, settings: EvalSettings) -> Evaluation:
+    encodings = _encode(model, data, tasks, settings)
+    gallery = Gallery(model, encodings)
+    if not gallery.keys:
+        raise ShardError(NOTHING)
+    found = gallery.search(tasks.contrastive, settings.dsl)
     return Evaluation(
         scores={f"retrieval/{name}": value for name, value in found.scores.items()},
         keys=tuple(gallery.keys),
         num_clips={f"retrieval/{group}": number for group, number in found.num_clips.items()},
-        notes=tuple(_notes(data, encodings)),
+        notes=tuple(_notes(data, encodings.num_wordless)),
+    )
+
+
+def _captions(model: Valor, data: EvaluationData, group: str, settings: EvalSettings) -> Evaluation:
+    lines = write_lines(model, data, "caption", group, settings.num_beams, settings.max_words, settings.bfloat16)
+    if not lines:
+        raise ShardError(NOTHING)
+    scores, num_clips, notes = caption_worth(lines, settings.tokenizer)
+    name = f"caption/{group}"
+    return Evaluation(
+        scores={f"{name}/{measure}": value for measure, value in scores.items()},
+        keys=tuple(lines),
+        num_clips={name: num_clips},
+        notes=(*notes, *_notes(data)),
+        predictions={name: {key: line.text for key, line in lines.items()}},
+    )
+
+
+def _answers(model: Valor, data: EvaluationData, group: str, settings: EvalSettings) -> Evaluation:
+    lines = write_lines(model, data, "qa", group, 1, settings.max_answer_words, settings.bfloat16)
+    if not lines:
+        raise ShardError(NOTHING)
+    name = f"qa/{group}"
+    return Evaluation(
+        scores={f"{name}/{measure}": value for measure, value in answer_worth(lines, data.vocabulary).items()},
+        keys=tuple(lines),
+        num_clips={name: len(lines)},
+        notes=tuple(_notes(data)),
+        predictions={name: {key: line.text for key, line in lines.items()}},
     )
 
 
@@ -126,9 +186,9 @@ def new_clips(batches: Iterable[Batch]) -> Iterable[Batch]:
             yield batch if len(rows) == len(batch) else rows_of(batch, rows)
 
 
-def _notes(data: EvaluationData, encodings: Encodings) -> Iterable[str]:
+def _notes(data: EvaluationData, num_wordless: int = 0) -> Iterable[str]:
     """What was left out, over all processes."""
-    left_out: list[tuple[Any, int]] = gather_objects((data.broken, encodings.num_wordless))
+    left_out: list[tuple[Any, int]] = gather_objects((data.broken, num_wordless))
     broken = {str(one) for part, _ in left_out for one in part}
     wordless = sum(number for _, number in left_out)
     if broken:

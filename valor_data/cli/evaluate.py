@@ -1,0 +1,116 @@
+"""`valor-data eval` and `valor-data caption`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from valor_data.cli.options import Json
+from valor_data.cli.train import check_packages
+
+
+def eval_command(
+    checkpoint: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, or a converted model.")],
+    data: Annotated[str, typer.Option(help="Shards: a work folder, a pattern, an address.")],
+    task: Annotated[str, typer.Option(help="ret%tva, cap%tva, qa%tva, or several groups: ret%tva%tv%ta.")] = "ret%tva",
+    split: Annotated[str, typer.Option(help="Of a folder: the tars of this split.")] = "test",
+    captions: Annotated[
+        str | None, typer.Option(help="An annotation file whose captions take the place of those in the shards.")
+    ] = None,
+    num_frames: Annotated[int | None, typer.Option(help="Pictures of a clip.", show_default="as trained")] = None,
+    num_slices: Annotated[int | None, typer.Option(help="Slices of a clip's mel.", show_default="as trained")] = None,
+    dsl: Annotated[bool, typer.Option("--dsl", help="Retrieval with dual softmax besides.")] = False,
+    beams: Annotated[int, typer.Option(min=1, help="For captions; 1 is greedy.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips of a batch.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write everything as JSON.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained model: retrieval both ways, captions, answers."""
+    check_packages()
+    from valor_data.cli.output import print_json
+    from valor_data.train.bench import measure
+    from valor_data.train.evaluate import EvalSettings
+
+    settings = EvalSettings(dsl=dsl, num_beams=beams)
+    changes = {"num_frames": num_frames, "num_slices": num_slices, "batch_size": batch_size, "workers": workers}
+    tree = measure(
+        checkpoint, data, task, split=split, captions=captions or "", settings=settings, changes=changes, device=device
+    )
+    if tree is None:
+        return  # another process of torchrun's prints
+    if output is not None:
+        _write(output, tree)
+    if as_json:
+        print_json(tree)
+        return
+    _print_scores(tree)
+    if output is not None:
+        typer.echo(f"everything, with each prediction: {output}")
+
+
+def caption_command(
+    files: Annotated[list[Path], typer.Argument(help="Videos: any file that has a picture or sound.")],
+    checkpoint: Annotated[Path, typer.Option(help="A run, one of its checkpoints, or a converted model.")],
+    start: Annotated[float, typer.Option(min=0, help="Second to begin at.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Second to end at.", show_default="ten after the start")] = None,
+    beams: Annotated[int, typer.Option(min=1, help="1 is greedy.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write a caption for each file, from its pictures and its sound."""
+    check_packages()
+    from valor_data.cli.output import print_json
+    from valor_data.train.describe import describe_files
+
+    found = describe_files(files, checkpoint, span=(start, end), num_beams=beams, device=device)
+    if as_json:
+        print_json([one.to_dict() for one in found])
+    else:
+        for one in found:
+            text = one.caption if one.caption is not None else f"no caption: {one.problem}"
+            typer.echo(f"{one.file}: {text}" + (f" ({one.note})" if one.note else ""))
+    if any(one.caption is None for one in found):
+        raise typer.Exit(1)
+
+
+def _write(output: Path, tree: dict[str, Any]) -> None:
+    import json
+
+    from valor_data.workdir import written_aside
+
+    with written_aside(output) as path:
+        path.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _print_scores(tree: dict[str, Any]) -> None:
+    from valor_data.cli.output import console, plain_table
+
+    retrieval = {name: value for name, value in tree["scores"].items() if "_to_" in name}
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in retrieval.items():
+        where, _, measure = name.rpartition("/")
+        rows.setdefault(where.removeprefix("retrieval/"), {})[measure] = value
+    out = console()
+    if rows:
+        table = plain_table("retrieval", "R@1", "R@5", "R@10", "median rank", "mean rank")
+        for where, found in rows.items():
+            names = ("r1", "r5", "r10", "median_rank", "mean_rank")
+            table.add_row(where.replace("_", " ").replace("/", ", "), *(f"{found[name]:.1f}" for name in names))
+        out.print(table)
+    for task in ("caption", "qa"):
+        written: dict[str, list[str]] = {}
+        for name, value in tree["scores"].items():
+            if name.startswith(f"{task}/"):
+                _, group, measure = name.split("/")
+                written.setdefault(group, []).append(f"{measure} {value:.1f}")
+        for group, figures in written.items():
+            out.print(f"{task}, {group}:  {'  '.join(figures)}", highlight=False)
+    counted = ", ".join(f"{number} for {name}" for name, number in tree["num_clips"].items())
+    out.print(f"clips: {counted}", highlight=False)
+    out.print(f"subset: {tree['certificate'][:16]} (equal where the same clips were asked)", highlight=False)
+    for note in tree["notes"]:
+        out.print(f"note: {note}", markup=False)
