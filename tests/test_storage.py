@@ -104,6 +104,24 @@ def test_many_parts_are_one_object(bucket: Store, server: ObjectStore, tmp_path:
     assert "Uploads" not in server.client().list_multipart_uploads(Bucket=BUCKET)
 
 
+def test_an_upload_that_is_killed_between_its_parts(bucket: Store, server: ObjectStore, tmp_path: Path) -> None:
+    bucket.put(made(tmp_path, b"former"), "large")
+    fault = server.proxy.plays("PUT", "partNumber=2", "hold")
+    made(tmp_path, os.urandom(1 << 20) * 40)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom valor_data.storage import Store\n"
+        "Store(sys.argv[1]).put(Path(sys.argv[2]), 'large')"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", program, bucket.address, str(tmp_path / "local.bin")])
+    assert fault.seen.wait(60)
+    killed.kill()
+    killed.wait()
+    assert bucket.read("large") == b"former"
+    assert dict(bucket.listing()) == {"large": 6}, "parts are no object"
+    bucket.put(tmp_path / "local.bin", "large")
+    assert bucket.size("large") == 40 << 20
+
+
 def test_a_store_without_atomic_puts_never_shows_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.local import LocalFileSystem
 
@@ -156,6 +174,34 @@ def test_every_way_to_ask_is_tried_again(bucket: Store, server: ObjectStore, tmp
         fault = server.proxy.plays(method, path, status=status, times=2)
         ask()
         assert fault.times == 0, f"{method} {path} was not asked for"
+
+
+def test_reading_goes_on_after_a_failure(bucket: Store, server: ObjectStore, tmp_path: Path) -> None:
+    """At the block where it was, of the same object."""
+    data = os.urandom(1 << 20) * 40
+    bucket.put(made(tmp_path, data), "large")
+    for kind, status in (("status", 503), ("status", 500), ("cut", 0), ("after", 0)):
+        with bucket.stream("large") as stream:
+            begun = stream.read(100)
+            fault = server.proxy.plays("GET", "/large", kind, status=status, times=2)
+            assert begun + stream.read() == data
+            assert fault.times == 0
+    with bucket.stream("large") as stream:
+        stream.seek(30 << 20)
+        assert (stream.tell(), stream.read(5)) == (30 << 20, data[30 << 20 : (30 << 20) + 5])
+        stream.seek(0)
+        server.proxy.plays("GET", "/large", times=100)
+        with pytest.raises(StoreError, match=r"/large: the store fails \(.*\); see that it is reachable"):
+            stream.read()
+
+
+def test_no_mixture_of_two_objects_is_read(bucket: Store, tmp_path: Path) -> None:
+    bucket.put(made(tmp_path, b"a" * (40 << 20)), "large")
+    with bucket.stream("large") as stream:
+        assert stream.read(1) == b"a"
+        bucket.put(made(tmp_path, b"b" * (40 << 20)), "large")
+        with pytest.raises(OSError, match="no longer exists"):
+            stream.read()
 
 
 def test_a_failure_that_stays_is_told(bucket: Store, server: ObjectStore, tmp_path: Path) -> None:

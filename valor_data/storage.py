@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import logging
 import os
 import random
@@ -32,6 +33,7 @@ REMOVED_AT_ONCE = 1000
 """Objects of one request to delete: S3's limit."""
 
 _PART_BYTES = 16 * 2**20
+_READ_BYTES = 2**20
 _S3 = ("s3", "s3a")
 
 _TRANSFER: dict[str, dict[str, Any]] = {name: {"chunksize": _PART_BYTES, "max_concurrency": 4} for name in _S3}
@@ -173,15 +175,13 @@ class Store:
         return bytes(self._try(name, lambda filesystem, target: filesystem.cat_file(target, start=start, end=end)))
 
     def stream(self, name: str) -> IO[bytes]:
-        """Opens an object for reading from its beginning on, a block at a time.
+        """Opens an object for reading from its beginning on, a block at a time, each tried like every request.
 
         Raises:
             FileNotFoundError: no such object.
         """
-        stream: IO[bytes] = self._try(
-            name, lambda filesystem, target: filesystem.open(target, "rb", block_size=_PART_BYTES)
-        )
-        return stream
+        opened = self._try(name, lambda filesystem, target: filesystem.open(target, "rb", block_size=_PART_BYTES))
+        return io.BufferedReader(_Blocks(opened, self.at(name)), _READ_BYTES)
 
     def size(self, name: str) -> int | None:
         """Bytes of an object; None when there is none."""
@@ -228,22 +228,65 @@ class Store:
         return filesystem, str(target)
 
     def _try(self, name: str, action: Callable[[Any, str], AnswerT]) -> AnswerT:
-        """Runs an action until it succeeds, or the store has failed often enough."""
-        pauses = iter(RETRY_SECONDS)
-        while True:
-            try:
-                return action(*self._open(name))
-            except Exception as error:
-                refusal = _judge(error, self.at(name))
-                if isinstance(error, FileNotFoundError) and refusal is None:  # every store words it otherwise
-                    raise FileNotFoundError(errno.ENOENT, "no such object", self.at(name)) from error
-                if refusal is None:
-                    raise
-                pause = next(pauses, None)
-                if not isinstance(refusal, StoreError) or pause is None:
-                    raise refusal from error
-                log.info("%s; trying again", refusal)
-                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
+        """Runs an action on the store until it succeeds, or the store has failed often enough."""
+        return _insist(self.at(name), lambda: action(*self._open(name)))
+
+
+class _Blocks(io.RawIOBase):
+    """An open object; a block that does not arrive is asked for again, of the same version of the object."""
+
+    def __init__(self, opened: Any, address: str) -> None:
+        self._opened = opened
+        self._address = address
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._opened.seekable())
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._position = int(self._opened.seek(offset, whence))
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = _insist(self._address, lambda: self._read(len(buffer)))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _read(self, num_bytes: int) -> bytes:
+        if self._opened.tell() != self._position:
+            self._opened.seek(self._position)
+        return bytes(self._opened.read(num_bytes))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._opened.close()
+        super().close()
+
+
+def _insist(address: str, ask: Callable[[], AnswerT]) -> AnswerT:
+    """Asks until there is an answer, a fault that will stay, or the store has failed often enough."""
+    pauses = iter(RETRY_SECONDS)
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            refusal = _judge(error, address)
+            if isinstance(error, FileNotFoundError) and refusal is None:  # every store words it otherwise
+                raise FileNotFoundError(errno.ENOENT, "no such file or object", address) from error
+            if refusal is None:
+                raise
+            pause = next(pauses, None)
+            if not isinstance(refusal, StoreError) or pause is None:
+                raise refusal from error
+            log.info("%s; trying again", refusal)
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
 
 
 def _remove_file(filesystem: Any, target: str) -> None:
@@ -283,6 +326,8 @@ def _judge(error: Exception, address: str) -> ValorDataError | None:
     if setup is not None:
         return setup
     if isinstance(error, (FileNotFoundError, ValorDataError, *_BUGS)) or getattr(error, "errno", None) in _DISK:
+        return None
+    if "FileExpired" in _kinds(error):  # s3fs: replaced while it was read, so what was read is of no use
         return None
     if isinstance(error, (ValueError, NotImplementedError)) or _kinds(error) & _WRONG:
         return ConfigError(f"{address}: {words}; expected an address that fsspec knows, such as s3://bucket/folder")

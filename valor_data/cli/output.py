@@ -84,6 +84,8 @@ def _error_lines(error: BaseException) -> list[str]:
 
 
 def _print_error(text: str) -> None:
+    if State.log_file:  # why a run ended is looked for there when nobody was watching it
+        log.error("%s", hide_passwords(text))
     prefix = "\x1b[31merror:\x1b[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else "error:"
     typer.echo(f"{prefix} {text}", err=True)
 

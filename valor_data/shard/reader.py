@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from valor_data.clip import Caption, Clip, Question
-from valor_data.errors import ShardError
+from valor_data.errors import ShardError, ValorDataError
 from valor_data.storage import Store, check_address, is_address
 
 
@@ -98,8 +98,12 @@ def _members(tar: str) -> Iterator[dict[str, Any]]:
         return
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    with Store(tar).stream("") as stream:
-        yield from group_by_keys(tar_file_expander([{"url": tar, "stream": stream}]))
+    try:
+        with Store(tar).stream("") as stream:
+            yield from group_by_keys(tar_file_expander([{"url": tar, "stream": stream}]))
+    except ValorDataError as error:
+        error.args = (read_fault(error),)
+        raise
 
 
 def read_fault(error: Exception) -> str:
