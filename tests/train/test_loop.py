@@ -137,7 +137,7 @@ def test_settings_that_changed_are_named(shards: Path, tmp_path: Path) -> None:
 
 
 def test_too_few_clips(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="41|64|batch"):
+    with pytest.raises(ConfigError, match="fewer than a batch of 64|batch"):
         train(on(shards, batch_size=64), tmp_path)
 
 
@@ -187,6 +187,5 @@ def test_what_decays() -> None:
     assert "contrast.temperature" in kept
     parameters = dict(model.named_parameters())
     assert all(name in kept for name in parameters if parameters[name].ndim < 2)
-    assert all("embedding" not in name for g in groups.values() if g.weight_decay for name in g.names)
     assert sum(len(group.names) for group in groups.values()) == len(parameters)
     assert groups["vision"].lr == 1e-4

@@ -270,7 +270,7 @@ def _prepared(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
                 yield name.replace("in_proj_", f"{letter}_proj."), part
         elif name in LEADING_ONES:
             yield name, tensor.reshape(tensor.shape[LEADING_ONES[name] :])
-        elif name.startswith("video_encoder."):
+        elif name.startswith("video_encoder.") and not name.endswith("relative_position_index"):
             yield "video_encoder." + rename_swin(name.removeprefix("video_encoder.")), tensor
         else:
             yield name, tensor
@@ -320,8 +320,8 @@ def _temperature(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[Tens
     clip = state.get("clip_model.logit_scale")
     tau = state["contra_temp"].float()
     if config.vision.kind == "clip" and clip is not None:
-        return clip.float(), {"contra_temp": "with CLIP the reference takes CLIP's own temperature"}
-    return (tau if config.free_temperature else -tau.log()), {}
+        return clip.float().view(1), {"contra_temp": "with CLIP the reference takes CLIP's own temperature"}
+    return (tau if config.free_temperature else -tau.log()).view(1), {}
 
 
 def _shapes(config: ModelConfig) -> dict[str, torch.Size]:

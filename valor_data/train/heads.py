@@ -66,14 +66,18 @@ class Contrast(nn.Module):
         self.free = config.free_temperature
         self.bounded = not config.reference_exact
         start = config.temperature if self.free else -math.log(config.temperature)
-        self.temperature = nn.Parameter(torch.tensor(start))
+        self.temperature = nn.Parameter(torch.tensor([start]))  # [1]: FSDP takes no scalars
 
-    def scale(self) -> Tensor:
-        """1/τ, what similarities are multiplied by."""
+    def scale(self, temperature: Tensor | None = None) -> Tensor:
+        """1/τ, what similarities are multiplied by; a scalar.
+
+        Args:
+            temperature: in the place of the parameter, where that is sharded; [1].
+        """
+        value = (self.temperature if temperature is None else temperature)[0]
         if self.free:
-            return 1 / self.temperature
-        logarithm = self.temperature.clamp(max=-math.log(MIN_TEMPERATURE)) if self.bounded else self.temperature
-        return logarithm.exp()
+            return 1 / value
+        return (value.clamp(max=-math.log(MIN_TEMPERATURE)) if self.bounded else value).exp()
 
     def forward(self, letter: str, hidden: Tensor, valid: Tensor | None, gradient: float = 1.0) -> Tokens:
         """Tokens of a modality, ready to be compared.

@@ -169,8 +169,10 @@ class Learner:
         return dict(zip(names, self.ranks.mean(means).tolist(), strict=True))
 
     def _temperature(self) -> float:
-        scale = plain(self.model).contrast.scale().detach()
-        return 1 / float(scale.full_tensor() if hasattr(scale, "full_tensor") else scale)
+        contrast = plain(self.model).contrast
+        value = contrast.temperature.detach()
+        scale = float(contrast.scale(value.full_tensor() if hasattr(value, "full_tensor") else value))
+        return 1 / scale if scale else math.inf
 
     def _not_a_number(self, step: int, losses: Mapping[str, float], batches: Sequence[Step]) -> ValorDataError:
         bad = ", ".join(name for name, value in losses.items() if not math.isfinite(value))
