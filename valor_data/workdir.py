@@ -160,8 +160,7 @@ class WorkDir:
 
     def own_tmp(self) -> Path:
         """The temporary folder of this process, created on first use."""
-        host = re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname()) or "host"
-        path = self.tmp / f"{self._tmp_prefix}{host}-{os.getpid()}"
+        path = self.tmp / f"{self._tmp_prefix}{_host_name()}-{os.getpid()}"
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -184,6 +183,15 @@ class WorkDir:
     @property
     def _tmp_prefix(self) -> str:
         return "" if self.part is None else f"{self.part.name}-"
+
+
+def of_this_machine(name: str) -> str:
+    """A name under `tmp/` that no other machine uses: one that was thought dead may still write to its own."""
+    return f"{name}@{_host_name()}"
+
+
+def _host_name() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname()) or "host"
 
 
 def flush_to_disk(path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -111,13 +113,14 @@ def test_it_listens_on_loopback_alone_and_leaves_nothing(tmp_path: Path, end: st
         "executor.close()\n"
     )
     path = os.pathsep.join((str(PROJECT), str(PROJECT / "tests")))
+    ray_folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # the paths of Ray's sockets must be short
     driver = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(ray_folder)},
     )
     assert driver.stdin is not None
     assert driver.stdout is not None
@@ -131,11 +134,13 @@ def test_it_listens_on_loopback_alone_and_leaves_nothing(tmp_path: Path, end: st
         out, err = driver.communicate("\n", timeout=60)
         assert (driver.returncode, out, err) == (0, "", "")
         assert list(tmp_path.iterdir()) == []
+        assert list(ray_folder.glob("valor-*")) == []
     else:
         driver.kill()
         driver.communicate(timeout=60)
     gone = waits_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in family), 90)
     assert gone, [process for process in family if process.is_running()]
+    shutil.rmtree(ray_folder)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from valor_data.clip import make_key, open_key, parse_key
 from valor_data.config import FetchSection
 from valor_data.errors import ClipError, Status, ValorDataError
 from valor_data.fetch import ClipRequest, FetchedClip, Obtained, VideoResult, VideoUnit
+from valor_data.fetch import video as video_module
 from valor_data.fetch.folder import FolderSource
-from valor_data.fetch.video import check_result, fetch_video, recover
+from valor_data.fetch.video import check_result, discard, fetch_video, recover
 from valor_data.ledger import MediaRow, Outcome
 from valor_data.media.probe import probe
 from valor_data.workdir import WorkDir
@@ -301,6 +303,52 @@ def test_what_is_journaled_arrives(work: WorkDir, short: Path, monkeypatch: pyte
         assert (work.root / media_of(clip).path).read_bytes() == short.read_bytes()
     # A second recovery, and one after the files were moved, say the same.
     assert {clip.clip_id: clip for clip in recover(work)} == undisturbed
+
+
+def test_a_machine_thought_dead_that_goes_on_writing_spoils_nothing(
+    work: WorkDir, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its video is fetched again on another machine, and both come to an end."""
+    elsewhere: list[VideoResult] = []
+
+    class OnTwoMachines(Downloads):
+        def obtain(self, *arguments: Any) -> dict[int, Obtained | ClipError]:
+            found = super().obtain(*arguments)
+            with monkeypatch.context() as patch:
+                patch.setattr(socket, "gethostname", lambda: "another")
+                elsewhere.append(fetch_video(dataclasses.replace(unit, location=Downloads(short))))
+            return found
+
+    unit = unit_of(work, OnTwoMachines(short), request(0.0, SECONDS))
+    here = fetch_video(unit)
+    assert here.clips == elsewhere[0].clips
+    assert here.journal != elsewhere[0].journal
+    assert (work.root / media_of(here.clips[0]).path).read_bytes() == short.read_bytes()
+    assert sorted(unit.tmp.iterdir()) == sorted(result.journal for result in (here, *elsewhere) if result.journal)
+
+
+def test_what_lost_workers_had_of_a_video_is_discarded(
+    work: WorkDir, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Kills(Downloads):
+        def obtain(self, *arguments: Any) -> dict[int, Obtained | ClipError]:
+            super().obtain(*arguments)
+            raise Killed
+
+    unit, other = (unit_of(work, Kills(short), request(0.0, 1.0), video_id=video_id) for video_id in (ID, "another"))
+    for host in ("one", "two"):
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "gethostname", lambda host=host: host)
+            patch.setattr(video_module.shutil, "rmtree", lambda *_, **__: None)  # a killed process cleans nothing up
+            for lost in (unit, other):
+                with pytest.raises(Killed):
+                    fetch_video(lost)
+    assert len(list(unit.tmp.iterdir())) == 4
+    discard(unit)
+    assert len(list(unit.tmp.iterdir())) == 2
 
 
 def test_a_kill_between_two_renames(work: WorkDir, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,13 +58,19 @@ def ends(process: subprocess.Popen[str]) -> None:
     assert err == "", "Ray's own lines stay off the terminal"
 
 
+def num_in_hand(work: Path) -> int:
+    """Units that a worker is busy with: each has a note of its clip."""
+    return sum(note.stat().st_size > 0 for note in work.glob("tmp/*/ray-*/unit-*"))
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     environment = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token"}
     log = (tmp_path_factory.mktemp("nodes") / "log").open("w")
     pipe = subprocess.PIPE
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # the paths of its sockets must be short
     process = subprocess.Popen(
-        [sys.executable, str(NODES)], stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment
+        [sys.executable, str(NODES), folder], stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment
     )
     assert process.stdout is not None
     address = process.stdout.readline().strip()
@@ -71,6 +79,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     yield Cluster(process, environment, address)
     process.communicate(timeout=60)
     log.close()
+    shutil.rmtree(folder, ignore_errors=True)
     end = time.monotonic() + 20
     while any(map(psutil.pid_exists, family)) and time.monotonic() < end:
         time.sleep(0.2)
@@ -91,11 +100,13 @@ def test_real_clips_give_the_same_bytes_and_a_node_that_dies_costs_nothing(
     cluster.run("filter", "--work", spread)
     process = cluster.start("shard", "--work", spread, "--max-clips", CLIPS_A_SHARD, "--partial")
     end = time.monotonic() + 120
-    while len(list((spread / "shards").glob("*.tar"))) < 2 and time.monotonic() < end:
-        time.sleep(0.02)
+    while not (list((spread / "shards").glob("*.tar")) and num_in_hand(spread) == 3) and time.monotonic() < end:
+        time.sleep(0.005)
     cluster.kill_a_node()
     assert process.poll() is None, "the node was to be killed in the middle"
     ends(process)
+    (log,) = (spread / "logs").glob("*-shard-*.log")
+    assert "a Ray worker was lost, and its unit is run again" in log.read_text()
 
     assert tar_bytes(spread) == tar_bytes(local)
     assert standings(spread) == standings(local)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import socket
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_a_shard_and_its_sidecars(work: WorkDir, video: Path) -> None:
     assert all(r["size_bytes"] == sum(m["size"] for m in r["members"]) for r in rows)
     with tarfile.open(tar) as opened:
         assert [m["name"] for r in rows for m in r["members"]] == opened.getnames()
-    assert not (work.tmp / "train-000003").exists()
+    assert list(work.own_tmp().iterdir()) == []
 
 
 def test_the_same_bytes_from_another_place_and_time(work: WorkDir, video: Path, tmp_path: Path) -> None:
@@ -308,6 +309,33 @@ def test_a_kill_between_two_moves_is_mended(
     assert finish_moves(work) == ["train-000003"]
     assert files_of(work) == files_of(undisturbed)
     assert finish_moves(work) == []
+
+
+@pytest.mark.parametrize("moment", ["sample", "sidecar"])
+def test_a_machine_thought_dead_that_goes_on_writing_spoils_nothing(
+    work: WorkDir, video: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
+) -> None:
+    """Its shard is made again on another machine, and both come to an end."""
+    undisturbed = WorkDir.at(tmp_path / "undisturbed")
+    build_shard(unit_of(undisturbed, request(1, video), request(2, video)))
+    unit = unit_of(work, request(1, video), request(2, video))
+    name = {"sample": "make_members", "sidecar": "sidecar"}[moment]
+    real, calls = getattr(writer_module, name), 0
+
+    def on_two_machines(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2 if moment == "sample" else calls == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(socket, "gethostname", lambda: "another")
+                assert build_shard(unit).num_samples == 2
+            assert files_of(work) == files_of(undisturbed)
+        return real(*arguments)
+
+    monkeypatch.setattr(writer_module, name, on_two_machines)
+    build_shard(unit)
+    assert files_of(work) == files_of(undisturbed)
+    assert list(work.own_tmp().iterdir()) == []
 
 
 def test_a_kill_before_the_mark_leaves_the_former_shard(

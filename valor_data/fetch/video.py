@@ -19,7 +19,7 @@ from valor_data.fetch.reasons import reason_of
 from valor_data.ledger import MediaRow, Outcome
 from valor_data.media.cut import CutImpossible, cut
 from valor_data.media.probe import Probe, probe
-from valor_data.workdir import WorkDir, flush_to_disk, publish, written_aside
+from valor_data.workdir import WorkDir, flush_to_disk, of_this_machine, publish, written_aside
 
 KEEP_WHOLE_MARGIN_SECONDS = 2.0
 """A file that exceeds its clip by no more than this is kept as it is instead of being cut."""
@@ -75,12 +75,17 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
 
 
 def discard(unit: VideoUnit) -> None:
-    """In the driver: removes what a lost worker had downloaded of a video."""
-    shutil.rmtree(_folder_of(unit), ignore_errors=True)
+    """In the driver: removes what a lost worker had downloaded of a video, on whatever machine."""
+    for folder in unit.tmp.glob(f"{_name_of(unit)}@*/"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder_of(unit: VideoUnit) -> Path:
-    return unit.tmp / f"video-{hashlib.blake2b(unit.video_id.encode(), digest_size=8).hexdigest()}"
+    return unit.tmp / of_this_machine(_name_of(unit))
+
+
+def _name_of(unit: VideoUnit) -> str:
+    return f"video-{hashlib.blake2b(unit.video_id.encode(), digest_size=8).hexdigest()}"
 
 
 def _refused(unit: VideoUnit, refusal: ClipError) -> VideoResult:

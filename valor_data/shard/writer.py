@@ -24,7 +24,7 @@ from valor_data.shard import shard_name
 from valor_data.shard.output import FolderOutput, Output, json_of, open_output, rows_of, tar_of
 from valor_data.shard.sample import Judge, Made, SampleRequest, SampleSettings, make_members, remake_members
 from valor_data.shard.tar import FormerShard, Member, TarFile
-from valor_data.workdir import WorkDir, flush_to_disk, written_aside
+from valor_data.workdir import WorkDir, flush_to_disk, of_this_machine, written_aside
 
 SIDECAR_SCHEMA_VERSION = 1
 
@@ -113,7 +113,7 @@ def build_shard(unit: ShardUnit) -> ShardResult:
     """
     output = open_output(unit.work, unit.output)
     name = shard_name(unit.split, unit.shard)
-    folder = unit.tmp / name
+    folder = unit.tmp / of_this_machine(name)
     folder.mkdir(parents=True, exist_ok=True)
     tar_path = folder / f"{name}.tar"
     former = FormerShard(output, name)
@@ -229,7 +229,7 @@ def finish_moves(work: WorkDir, output: Output | None = None) -> list[str]:
     """
     finished = []
     for mark in sorted(path for folder in work.tmp_folders() for path in folder.glob("*/*.json")):
-        if mark.parent.name == mark.stem:
+        if mark.parent.name.rpartition("@")[0] == mark.stem:
             has_tar = json.loads(mark.read_text())["num_samples"] > 0
             _move_in_place(output or FolderOutput(work.root), mark.parent, mark.stem, has_tar=has_tar)
             finished.append(mark.stem)
