@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import torch
 
@@ -25,7 +26,7 @@ def validate(learner: Learner, data: EvaluationData, section: TrainSection) -> d
 
     Returns:
         `loss` and its parts, with the same words hidden each time; `retrieval/…` as `evaluate` gives them, where
-        the model is not sharded.
+        the model is not sharded; `caption/…` or `qa/…` where the best checkpoint is chosen by one of them.
     """
     ranks, tasks = learner.ranks, parse_tasks(data.source.task)
     generator = torch.Generator(ranks.device).manual_seed(section.seed)
@@ -41,8 +42,10 @@ def validate(learner: Learner, data: EvaluationData, section: TrainSection) -> d
         names = sorted(sums)
         means = torch.tensor([sums[name] / max(num_batches, 1) for name in names], device=ranks.device)
         scores = dict(zip(names, ranks.mean(means).tolist(), strict=True))
-        if tasks.contrastive and section.parallel != "fsdp":
-            scores |= evaluate(plain(learner.model), data, tasks, EvalSettings(bfloat16=learner.low_precision))
+        written = {task: () for task in ("caption", "qa") if not section.best_by.startswith(f"{task}/")}
+        asked = replace(tasks, **written)  # writing captions and scoring them takes minutes: only when it decides
+        if (asked.contrastive or asked.caption or asked.qa) and section.parallel != "fsdp":
+            scores |= evaluate(plain(learner.model), data, asked, EvalSettings(bfloat16=learner.low_precision))
     finally:
         learner.model.train()
     return scores
