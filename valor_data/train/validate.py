@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ def validate(learner: Learner, data: EvaluationData, section: TrainSection) -> d
         names = sorted(sums)
         means = torch.tensor([sums[name] / max(num_batches, 1) for name in names], device=ranks.device)
         scores = dict(zip(names, ranks.mean(means).tolist(), strict=True))
-        written = {task: () for task in ("caption", "qa") if not section.best_by.startswith(f"{task}/")}
+        written: dict[str, Any] = {task: () for task in ("caption", "qa") if not section.best_by.startswith(f"{task}/")}
         asked = replace(tasks, **written)  # writing captions and scoring them takes minutes: only when it decides
         if (asked.contrastive or asked.caption or asked.qa) and section.parallel != "fsdp":
             scores |= evaluate(plain(learner.model), data, asked, EvalSettings(bfloat16=learner.low_precision))
