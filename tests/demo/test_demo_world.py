@@ -105,9 +105,9 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_wrong_settings_are_reported_all_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        WorldSettings(num_visual_classes=9, num_dead=-1, width_px=33, min_clip_seconds=5, max_clip_seconds=4, fps=0)
+        WorldSettings(num_visual_classes=13, num_dead=-1, width_px=33, min_clip_seconds=5, max_clip_seconds=4, fps=0)
     assert error.value.problems == [
-        "num_visual_classes = 9: expected a whole number from 2 to 8",
+        "num_visual_classes = 13: expected a whole number from 2 to 12",
         "num_dead = -1: expected 0 or more",
         "width_px = 33: expected an even number of pixels, 32 or more",
         "fps = 0: expected 1 or more",
@@ -122,18 +122,18 @@ def test_the_test_split_is_a_gallery(plan: Plan) -> None:
     assert pairs == Counter(dict.fromkeys(names, 1))
     assert {t.expect for t in test} == {"kept"}
     # neither eye nor ear alone can tell them apart
-    assert set(Counter(t.visual for t in test).values()) == {8}
-    assert set(Counter(t.sound for t in test).values()) == {8}
+    assert set(Counter(t.visual for t in test).values()) == {12}
+    assert set(Counter(t.sound for t in test).values()) == {12}
 
 
 def test_train_and_val_hold_what_the_settings_ask(plan: Plan) -> None:
     s = WorldSettings()
     good = ("plain", "long", "pair")
     train = Counter((t.visual, t.sound) for t in plan.truth if t.split == "train" and t.kind in good)
-    assert len(train) == 64 and set(train.values()) == {s.train_clips_per_cell}
+    assert len(train) == 144 and set(train.values()) == {s.train_clips_per_cell}
     assert sum(t.split == "val" and t.kind in good for t in plan.truth) == s.val_clips
     kinds = Counter(t.kind for t in plan.truth)
-    assert all(kinds[kind] > 30 for kind in good)
+    assert all(kinds[kind] > 100 for kind in good)
     assert {kind: count for kind, count in kinds.items() if kind not in good} == {
         "dead": s.num_dead, "silent": s.num_silent, "hushed": s.num_hushed, "quiet": s.num_quiet,
         "without_sound": s.num_without_sound, "without_picture": s.num_without_picture, "no_index": 1, "cut_off": 1,
@@ -222,7 +222,8 @@ def test_sounds_differ_as_their_names_say(tmp_path: Path) -> None:
         with av.open(str(path)) as container:
             rate = container.streams.audio[0].rate
         loudest[t.sound] = np.argmax(np.abs(np.fft.rfft(wave))) * rate / len(wave)
-        frames = wave[: len(wave) // 512 * 512].reshape(-1, 512)
+        window = rate // 40
+        frames = wave[: len(wave) // window * window].reshape(-1, window)
         level = np.sqrt((frames**2).mean(axis=1))
         pauses[t.sound] = float((level < 0.2 * level.max()).mean())
         pitch = np.argmax(np.abs(np.fft.rfft(frames)), axis=1)
@@ -230,7 +231,8 @@ def test_sounds_differ_as_their_names_say(tmp_path: Path) -> None:
         slope[t.sound] = float(np.median(steps)) if len(steps) else 0.0
     assert loudest["hum"] < 130 < 700 < loudest["slow_beeps"] < 900 < 2400 < loudest["whistle"]
     assert pauses["hum"] == pauses["whistle"] == 0
-    assert all(pauses[s] > 0.2 for s in ("slow_beeps", "fast_beeps", "noise_bursts", "ticking"))
+    assert all(pauses[s] > 0.2 for s in ("slow_beeps", "fast_beeps", "noise_bursts", "ticking", "thuds"))
+    assert loudest["thuds"] < 130 and loudest["hiss"] > 4000 and pauses["hiss"] == pauses["warble"] == 0
     assert slope["falling_chirps"] < 0 < slope["rising_chirps"]
 
 

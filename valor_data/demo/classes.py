@@ -1,6 +1,6 @@
 """What can be seen and heard in the demo's world, and the sentences that say so.
 
-Eight visual classes and eight sound classes. A visual class is a shape, a colour and a motion; every shape
+Twelve visual classes and twelve sound classes. A visual class is a shape, a colour and a motion; every shape
 and every colour belongs to two classes, so that one trait alone does not name the class. A sound class is a
 kind of sound with a pitch and a rhythm. Sentences name both, in words that vary.
 """
@@ -19,7 +19,7 @@ class VisualClass:
 
     Attributes:
         name: the class in one word, `<colour>_<shape>`.
-        shape: one of `circle`, `square`, `triangle`, `star`.
+        shape: one of `circle`, `square`, `triangle`, `star`, `cross`, `ring`.
         colour: the colour's name, as captions write it.
         rgb: the colour, 0 to 255 each.
         motion: the name of a path in `draw.MOTIONS`.
@@ -50,6 +50,7 @@ class SoundClass:
 
 
 _RED, _GREEN, _BLUE, _YELLOW = (220, 40, 40), (40, 190, 70), (60, 90, 235), (235, 215, 50)
+_WHITE, _PURPLE = (240, 240, 240), (170, 50, 200)
 
 VISUAL_CLASSES: tuple[VisualClass, ...] = (
     VisualClass("red_circle", "circle", "red", _RED, "bounce", ("bounces around", "bounces off the edges")),
@@ -60,6 +61,10 @@ VISUAL_CLASSES: tuple[VisualClass, ...] = (
     VisualClass("red_square", "square", "red", _RED, "slide", ("slides to the right", "glides to the right")),
     VisualClass("yellow_triangle", "triangle", "yellow", _YELLOW, "swing", ("swings from side to side", "sways")),
     VisualClass("blue_star", "star", "blue", _BLUE, "orbit", ("circles the middle", "goes round and round")),
+    VisualClass("white_cross", "cross", "white", _WHITE, "hop", ("hops up and down", "jumps on the spot")),
+    VisualClass("purple_ring", "ring", "purple", _PURPLE, "tremble", ("trembles", "shakes all over")),
+    VisualClass("purple_cross", "cross", "purple", _PURPLE, "zigzag", ("zigzags to the left", "darts to the left")),
+    VisualClass("white_ring", "ring", "white", _WHITE, "spiral", ("spirals outwards", "winds its way outwards")),
 )
 """In this order, so that a world of fewer classes still has different shapes and colours."""
 
@@ -75,6 +80,10 @@ SOUND_CLASSES: tuple[SoundClass, ...] = (
     SoundClass("whistle", ("a high whistle", "a shrill steady whistle", "a high steady tone"), _ONE),
     SoundClass("fast_beeps", ("fast beeps", "rapid electronic beeps", "quick beeps"), _MANY),
     SoundClass("falling_chirps", ("falling chirps", "chirps that go down", "downward whoops"), _MANY),
+    SoundClass("siren", ("a siren", "a wailing siren", "a howling siren"), _ONE),
+    SoundClass("thuds", ("heavy thuds", "deep thumps", "dull knocks"), _MANY),
+    SoundClass("warble", ("a warbling tone", "a wobbling tone", "a quavering tone"), _ONE),
+    SoundClass("hiss", ("a steady hiss", "a constant hiss", "an endless hiss"), _ONE),
 )
 
 _TEMPLATES = (

@@ -92,6 +92,24 @@ def _orbit(turns: float, lane: float) -> Pose:
     return Pose(radius * math.cos(2 * math.pi * turns), radius * math.sin(2 * math.pi * turns))
 
 
+def _hop(turns: float, lane: float) -> Pose:
+    return Pose(0.5 * lane, 0.5 - 0.95 * abs(math.sin(2 * math.pi * turns)))
+
+
+def _tremble(turns: float, lane: float) -> Pose:
+    x, y, angle = (math.sin(2 * math.pi * rate * turns) for rate in (7, 11, 9))
+    return Pose(0.4 * lane + 0.06 * x, 0.2 * lane + 0.06 * y, angle=0.3 * angle)
+
+
+def _zigzag(turns: float, lane: float) -> Pose:
+    return Pose(-0.85 * _ramp(turns), 0.5 * _wave(4 * turns + lane))
+
+
+def _spiral(turns: float, lane: float) -> Pose:
+    radius, angle = 0.1 + 0.55 * (turns % 1.0), 4 * math.pi * turns + lane
+    return Pose(radius * math.cos(angle), radius * math.sin(angle))
+
+
 MOTIONS: dict[str, Callable[[float, float], Pose]] = {
     "bounce": _bounce,
     "spin": _spin,
@@ -101,6 +119,10 @@ MOTIONS: dict[str, Callable[[float, float], Pose]] = {
     "slide": _slide,
     "swing": _swing,
     "orbit": _orbit,
+    "hop": _hop,
+    "tremble": _tremble,
+    "zigzag": _zigzag,
+    "spiral": _spiral,
 }
 
 
@@ -115,7 +137,13 @@ def _inside(shape: str, x: Array, y: Array) -> Array:
     """How far each pixel lies inside a shape of radius 1 around (0, 0): positive inside, negative outside."""
     if shape == "square":
         return np.asarray(0.8 - np.maximum(np.abs(x), np.abs(y)), dtype=np.float32)
+    if shape == "cross":
+        wide, high = np.abs(x), np.abs(y)
+        along, across = np.minimum(0.3 - high, 0.95 - wide), np.minimum(0.3 - wide, 0.95 - high)
+        return np.asarray(np.maximum(along, across), dtype=np.float32)
     radius = np.hypot(x, y)
+    if shape == "ring":
+        return np.asarray(0.23 - np.abs(radius - 0.7), dtype=np.float32)
     if shape == "circle":
         return np.asarray(0.95 - radius, dtype=np.float32)
     angle = np.arctan2(x, -y)
@@ -125,7 +153,7 @@ def _inside(shape: str, x: Array, y: Array) -> Array:
     if shape == "star":
         sector = np.abs(np.mod(angle + math.pi / 5, 2 * math.pi / 5) - math.pi / 5)
         return np.asarray(_STAR_DEPTH - radius * np.cos(sector - _STAR_NORMAL), dtype=np.float32)
-    raise ValueError(f"unknown shape {shape!r}: expected circle, square, triangle or star")
+    raise ValueError(f"unknown shape {shape!r}: expected circle, square, triangle, star, cross or ring")
 
 
 class Stage:

@@ -31,8 +31,8 @@ class WorldSettings:
 
     Attributes:
         seed: everything is drawn from it.
-        num_visual_classes: 2 to 8.
-        num_sound_classes: 2 to 8.
+        num_visual_classes: 2 to 12.
+        num_sound_classes: 2 to 12.
         train_clips_per_cell: good training clips of each pair of classes.
         val_clips: good validation clips, spread over the pairs. The test split always has each pair once.
         min_clip_seconds: shortest clip.
@@ -53,14 +53,14 @@ class WorldSettings:
     """
 
     seed: int = 0
-    num_visual_classes: int = 8
-    num_sound_classes: int = 8
+    num_visual_classes: int = 12
+    num_sound_classes: int = 12
     train_clips_per_cell: int = 4
     val_clips: int = 32
-    min_clip_seconds: Seconds = 4.0
-    max_clip_seconds: Seconds = 6.0
-    width_px: int = 160
-    height_px: int = 120
+    min_clip_seconds: Seconds = 3.0
+    max_clip_seconds: Seconds = 4.5
+    width_px: int = 128
+    height_px: int = 96
     fps: int = 10
     num_dead: int = 6
     num_silent: int = 3

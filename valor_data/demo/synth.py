@@ -61,6 +61,13 @@ def _sweep(t: Wave, low_hz: float, high_hz: float, voice: Voice, rises: bool) ->
     return np.asarray(np.sin(2 * math.pi * cycles) * _gate(beat, share))
 
 
+def _wavering(t: Wave, hz: float, swing_hz: float, rate_hz: float, voice: Voice) -> Wave:
+    """A tone that goes up and down by `swing_hz`, `rate_hz` times a second."""
+    turns = t * rate_hz * voice.tempo + voice.phase
+    swing = swing_hz / (rate_hz * voice.tempo) * np.sin(2 * math.pi * turns) / (2 * math.pi)
+    return np.asarray(np.sin(2 * math.pi * voice.pitch * (hz * t + swing)))
+
+
 def _hum(t: Wave, voice: Voice, noise: Wave) -> Wave:
     return _tone(t, 110 * voice.pitch, harmonics=4)
 
@@ -94,6 +101,24 @@ def _falling_chirps(t: Wave, voice: Voice, noise: Wave) -> Wave:
     return _sweep(t, 350, 1900, voice, rises=False)
 
 
+def _siren(t: Wave, voice: Voice, noise: Wave) -> Wave:
+    return _wavering(t, 1000, 450, 1.5, voice)
+
+
+def _warble(t: Wave, voice: Voice, noise: Wave) -> Wave:
+    return _wavering(t, 1500, 250, 7.0, voice)
+
+
+def _thuds(t: Wave, voice: Voice, noise: Wave) -> Wave:
+    since_thud = _beat(t, 2.2, voice) / (2.2 * voice.tempo)
+    knock = np.sin(2 * math.pi * 75 * voice.pitch * since_thud) * np.exp(-since_thud / 0.07)
+    return np.asarray(knock + 0.3 * noise * np.exp(-since_thud / 0.004))
+
+
+def _hiss(t: Wave, voice: Voice, noise: Wave) -> Wave:
+    return np.diff(noise, prepend=0.0)
+
+
 RECIPES: dict[str, Callable[[Wave, Voice, Wave], Wave]] = {
     "hum": _hum,
     "whistle": _whistle,
@@ -103,6 +128,10 @@ RECIPES: dict[str, Callable[[Wave, Voice, Wave], Wave]] = {
     "ticking": _ticking,
     "rising_chirps": _rising_chirps,
     "falling_chirps": _falling_chirps,
+    "siren": _siren,
+    "thuds": _thuds,
+    "warble": _warble,
+    "hiss": _hiss,
 }
 """One function for each name of `classes.SOUND_CLASSES`."""
 

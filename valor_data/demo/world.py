@@ -16,7 +16,7 @@ from valor_data.errors import ConfigError, ValorDataError
 from valor_data.workdir import written_aside
 
 SPLITS = ("train", "val", "test")
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 """Raised when the same settings give another world, so that an old one is not taken for it."""
 
 WORKER = "valor_data.demo.encode"
