@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from valor_data.clip import Clip
 from valor_data.config import FetchSection
 from valor_data.errors import REASONS, ClipError, Status
 from valor_data.execute import Executor, Idle, Lost
@@ -241,14 +242,20 @@ class _FetchRun:
         location = self.source.find(self._known_good, None, ())
         return VideoUnit(self._known_good, (), location, self.section, work.root, work.own_tmp(), is_probe=True)
 
+    def _with_clips(self, rows: LazyRows[ClipRow]) -> Iterator[tuple[ClipRow, Clip]]:
+        """Rows of the ledger with those of the manifest, some hundred at a time: a single one costs 2 ms."""
+        source = iter(rows)
+        while batch := list(itertools.islice(source, LazyRows.BATCH)):
+            numbers = [row.manifest_row for row in batch if row.manifest_row is not None]
+            yield from zip(batch, self.listed.clips(numbers), strict=True)
+
     def _units(self, pending: LazyRows[ClipRow]) -> Iterator[VideoUnit]:
         """One unit a video, videos in the order of their first clip in the manifest."""
         order = np.fromiter(self.driver.ledger.ids_by_video(), np.int64)
         in_order = pending.of(order[np.isin(order, np.array(pending.clip_ids))].tolist())
         work = self.driver.work
-        for video_id, group in itertools.groupby(in_order, lambda row: row.video_id):
-            rows = list(group)
-            clips = list(self.listed.clips([row.manifest_row for row in rows if row.manifest_row is not None]))
+        for video_id, group in itertools.groupby(self._with_clips(in_order), lambda pair: pair[0].video_id):
+            rows, clips = zip(*group, strict=True)
             requests = tuple(
                 ClipRequest(row.clip_id, row.identity, clip.start, clip.end)
                 for row, clip in zip(rows, clips, strict=True)
