@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sqlite3
 import subprocess
@@ -26,6 +28,7 @@ from valor_data.ledger import (
     ShardRow,
     SyncReport,
     content_hash,
+    cut_part,
 )
 from valor_data.ledger.schema import MIGRATIONS
 
@@ -140,6 +143,77 @@ def test_the_lock_of_a_killed_writer_is_free(path: Path) -> None:
         writer.kill()
         writer.communicate()
     Ledger(path).close()
+
+
+@pytest.fixture
+def shared_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger believes that it lies on a disk that machines share."""
+    monkeypatch.setattr("valor_data.ledger.journal.file_system_of", lambda place: ("nfs4", "/"))
+
+
+def journal_mode(path: Path) -> str:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return str(db.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+@pytest.mark.usefixtures("shared_disk")
+def test_on_a_shared_disk_there_is_no_write_ahead_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("valor_data.ledger.journal.file_system_of", lambda place: ("ext4", "/"))
+        entered(path, "a").close()
+        assert journal_mode(path) == "wal"
+    with Ledger(path) as ledger:
+        assert journal_mode(path) == "delete", "as another connection sees a rollback journal"
+        with Ledger(path, read_only=True) as reader:
+            ledger.begin()
+            ledger.record(0, "fetch", KEPT)
+            assert reader.outcomes_of(0) == {}
+            ledger.commit()
+            assert reader.outcomes_of(0)["fetch"][0] == KEPT
+    assert not path.with_name(f"{path.name}-wal").exists()
+
+
+@pytest.mark.usefixtures("shared_disk")
+@pytest.mark.parametrize("after", ["reader", "writer", "part"])
+def test_what_a_killed_writer_had_begun_is_taken_back(path: Path, after: str) -> None:
+    entered(path, "a").close()
+    program = (
+        "import os, sys, sqlite3\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.execute('PRAGMA cache_size = 1'), db.execute('BEGIN IMMEDIATE')\n"
+        "db.execute(\"INSERT INTO meta VALUES ('half', zeroblob(1000000))\")\n"
+        "db.executemany('INSERT INTO meta VALUES (?, 1)', [(f'x{n}',) for n in range(1000)])\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
+    assert path.with_name(f"{path.name}-journal").stat().st_size > 0, "pages of the file were overwritten"
+    if after == "part":
+        cut_part(path, path.with_name("part.sqlite"), 1, 1)
+    else:
+        with Ledger(path, read_only=after == "reader") as ledger:
+            assert ledger.get_meta("half") is None
+            assert ledger.num_clips() == 1
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("SELECT count(*) FROM meta WHERE name LIKE 'x%'").fetchone() == (0,)
+
+
+def test_a_reader_writes_nothing(path: Path) -> None:
+    entered(path, "a").close()
+    with Ledger(path, read_only=True) as ledger, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        ledger.set_meta("x", "y")
+
+
+def test_a_file_system_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    words = (
+        r"\.lock: this file system gives no locks \(Function not implemented\), .*: mount it with locks \(Lustre: -o"
+    )
+    with pytest.raises(ValorDataError, match=words):
+        Ledger(path)
 
 
 def test_what_is_not_committed_is_not_seen_and_what_is_closed_is(path: Path) -> None:

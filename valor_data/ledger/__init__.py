@@ -9,7 +9,7 @@ Tables:
     shards    which shards are finished, and of what they were made (their digest)
 
 A driver opens the ledger for writing and holds a lock beside it: a second driver is refused. Readers
-(`status`, `why`, `verify`) open it read-only and never wait.
+(`status`, `why`, `verify`) open it read-only and never wait; on a disk that machines share, for moments.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from types import TracebackType
 from valor_data.errors import ConfigError, ValorDataError
 from valor_data.ledger.clips import ClipTables
 from valor_data.ledger.fetching import FetchTables
+from valor_data.ledger.journal import BUSY_SECONDS, is_cut_short, journal_of
 from valor_data.ledger.parts import PartTables, cut_part
 from valor_data.ledger.plan import PlanTables
 from valor_data.ledger.rows import Attempt, ClipRow, LazyRows, MediaRow, Outcome, PlannedClip, ShardRow, SyncReport
@@ -66,7 +67,7 @@ class Ledger(ClipTables, FetchTables, PlanTables, PartTables):
         self.path = path
         self._lock: int | None = None
         try:
-            self._open(path, read_only, "TRUNCATE" if is_part else "WAL")
+            self._open(path, read_only, is_part)
         except BaseException as error:
             self._unlock()
             if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
@@ -75,17 +76,21 @@ class Ledger(ClipTables, FetchTables, PlanTables, PartTables):
                 ) from None
             raise
 
-    def _open(self, path: Path, read_only: bool, journal: str) -> None:
+    def _open(self, path: Path, read_only: bool, is_part: bool) -> None:
         if read_only:
             if not path.exists():
                 raise ValorDataError(f"no ledger at {path}: name the work folder with --work, or run `fetch` first")
-            self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+            mode = "rw" if is_cut_short(path) else "ro"
+            uri = f"{path.as_uri()}?mode={mode}"
+            self._db = sqlite3.connect(uri, BUSY_SECONDS, uri=True, isolation_level=None)
+            self._db.execute("PRAGMA query_only = ON")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(path)
-            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None)
+            journal = journal_of(path, is_part=is_part)
             self._db.execute(f"PRAGMA journal_mode = {journal}")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(f"PRAGMA synchronous = {'NORMAL' if journal == 'WAL' else 'FULL'}")
         self._db.execute("PRAGMA cache_size = -65536")
         self._migrate(read_only)
 
@@ -174,7 +179,13 @@ def _take_lock(path: Path, *, shared: bool = False) -> int:
     descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if not isinstance(error, BlockingIOError):
+            os.close(descriptor)
+            raise ValorDataError(
+                f"{lock_path}: this file system gives no locks ({error.strerror}), and without them two drivers could "
+                "write one ledger: mount it with locks (Lustre: -o flock), or put --work on another disk"
+            ) from None
         owner = os.read(descriptor, 128).decode(errors="replace").strip()
         os.close(descriptor)
         raise ValorDataError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from valor_data.ledger.journal import is_cut_short
 from valor_data.ledger.schema import COUNT_ALL, MIGRATIONS, SCHEMA_VERSION
 from valor_data.ledger.tables import Tables
 
@@ -31,6 +32,8 @@ def cut_part(whole: Path, target: Path, number: int, total: int) -> None:
     log = whole.with_name(f"{whole.name}-wal")
     unwritten = log.exists() and log.stat().st_size > 0
     mode = "mode=ro" if unwritten else "mode=ro&immutable=1"  # the latter needs no memory beside the file
+    if is_cut_short(whole):
+        mode = "mode=rw"  # SQLite first takes back what a killed writer had begun
     db = sqlite3.connect(target.as_uri(), uri=True, isolation_level=None)
     try:
         for version in range(1, SCHEMA_VERSION + 1):

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from valor_data.ledger.journal import NETWORK_FILE_SYSTEMS, file_system_of
 from valor_data.workdir import WorkDir
 
 OLD_YT_DLP_DAYS = 60
@@ -25,11 +26,6 @@ MIN_FREE_BYTES = 10_000_000_000
 MIN_FREE_INODES = 100_000
 MIN_FREE_MEMORY_BYTES = 2_000_000_000
 MIN_OPEN_FILES = 1024
-
-NETWORK_FILE_SYSTEMS = frozenset(
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.s3fs", "9p", "afs"]
-)
-"""SQLite's write-ahead log needs shared memory, which these do not give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +164,8 @@ def _file_system(work: WorkDir) -> Check:
     place = existing_parent(work.ledger.parent)
     kind, mount = file_system_of(place)
     if kind in NETWORK_FILE_SYSTEMS:
-        mend = "put --work on a local disk; media and shards can lie elsewhere"
-        return Check("ledger's file system", "warn", f"{kind} at {mount}: SQLite is not safe on it", mend)
+        mend = "put --work on a local disk, unless several machines work on it"
+        return Check("ledger's file system", "warn", f"{kind} at {mount}: the ledger is slower there", mend)
     return Check("ledger's file system", "ok", f"{kind or 'unknown'} at {mount}")
 
 
@@ -197,23 +193,6 @@ def available_memory_bytes() -> int | None:
         return None
     found = re.search(r"MemAvailable:\s+(\d+) kB", text)
     return int(found[1]) * 1024 if found else None
-
-
-def file_system_of(place: Path) -> tuple[str, str]:
-    """The kind of the file system a folder lies on, and where that is mounted."""
-    best = ("", "/")
-    try:
-        lines = Path("/proc/mounts").read_text().splitlines()
-    except OSError:
-        return best
-    resolved = os.fspath(place.resolve())
-    for line in lines:
-        _, mount, kind, *_ = line.split(" ")
-        mount = mount.replace("\\040", " ")
-        inside = resolved == mount or resolved.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best[1]):
-            best = (kind, mount)
-    return best
 
 
 def _run(command: list[str]) -> str:
