@@ -127,7 +127,7 @@ def test_it_listens_on_loopback_alone_and_leaves_nothing(tmp_path: Path, end: st
     worker = int(driver.stdout.readline())
     family = psutil.Process(driver.pid).children(recursive=True)
     assert worker in {process.pid for process in family}
-    listening = sockets_of(family)
+    listening = sockets_of([psutil.Process(driver.pid), *family])
     assert listening
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
     if end == "close":
