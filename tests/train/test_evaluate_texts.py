@@ -1,0 +1,182 @@
+"""Captions, answers and any file: what is written, what it is compared with, and what is said where Java is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_sets import make_clip, write_set
+
+from valor_data.clip import Caption, Clip, Question
+from valor_data.errors import ConfigError
+from valor_data.train.caption_scores import plain_tokens, score_captions
+from valor_data.train.checkpoint import Trained
+from valor_data.train.data import DataSet, EvaluationData, LoaderSettings
+from valor_data.train.describe import describe_files
+from valor_data.train.evaluate import EvalSettings, evaluate_fully
+from valor_data.train.java import HOW_TO_ADD, JavaError, find_java, meteor_score, ptb_tokens
+from valor_data.train.loop import train
+from valor_data.train.pictures import PictureSettings
+from valor_data.train.tasks import parse_tasks
+from valor_data.train.text import Vocabulary
+from valor_data.train.written import Line, answer_worth
+
+REFERENCES = {
+    "a": ["a red ball bounces while a low hum sounds"],
+    "b": ["slow beeps are heard as a green square spins", "a green square turns and slow beeps play"],
+    "c": ["a dog barks in the park"],
+    "d": ["people sing on a stage to loud music"],
+}
+
+
+def needs_java() -> None:
+    if find_java() is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Java: {HOW_TO_ADD}")
+
+
+def test_perfect_captions_score_as_perfect() -> None:
+    found = score_captions({key: texts[0] for key, texts in REFERENCES.items()}, REFERENCES, tokenizer="plain")
+    assert found.scores["bleu4"] == pytest.approx(100.0, abs=0.01)
+    assert found.scores["rouge_l"] == pytest.approx(100.0)
+    assert found.scores["cider"] > 400
+    assert found.num_clips == 4
+
+
+def test_bleu_by_hand() -> None:
+    """Four words, three of them right, in one run of three: 3/4, 2/3, 1/2, and no four words in a row."""
+    found = score_captions({"a": "the cat sat here", "b": "x y z w"}, {"a": ["the cat sat there"], "b": ["x y z w"]},
+                           tokenizer="plain")  # fmt: skip
+    assert found.scores["bleu1"] == pytest.approx(100 * 7 / 8)
+    assert found.scores["bleu2"] == pytest.approx(100 * (7 / 8 * 5 / 6) ** 0.5)
+
+
+def test_without_java_what_can_be_given_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = score_captions({key: texts[0] for key, texts in REFERENCES.items()}, REFERENCES)
+    assert set(found.scores) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"}
+    assert found.tokenizer == "plain"
+    assert "apt-get install default-jre-headless" in found.notes[0]
+    with pytest.raises(JavaError, match="no java on the path"):
+        ptb_tokens(["a b"])
+    with pytest.raises(JavaError, match="no java on the path"):
+        score_captions({"a": "b"}, {"a": ["b"]}, tokenizer="ptb")
+
+
+def test_with_java() -> None:
+    needs_java()
+    words = ptb_tokens(["The man's dog doesn't stop - ever!", "", "A well-known T-shirt."])
+    assert words[0] == ["the", "man", "'s", "dog", "does", "n't", "stop", "ever"]
+    assert words[1] == []
+    assert 0.3 < meteor_score(["a dog barks", "a dog"], [["a dog barks"], ["people sing on a stage"]]) < 0.9
+    found = score_captions({key: texts[0] for key, texts in REFERENCES.items()}, REFERENCES)
+    assert found.tokenizer == "ptb" and "meteor" in found.scores and found.notes == ()
+
+
+@pytest.mark.parametrize("text", ["It's 3.5 km, isn't it?", "A T-shirt - blue.", "«Été» à la mer"])
+def test_plain_words_are_near_to_java_s(text: str) -> None:
+    needs_java()
+    assert plain_tokens(text) == ptb_tokens([text])[0]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that has learned nothing, over its own words."""
+    from dataclasses import replace
+
+    from train.test_loop import QUICK
+
+    from valor_data.config import TrainDataSection
+
+    folder = tmp_path_factory.mktemp("run")
+    shards = write_set(folder / "set", [12, 12], clip_of=asked)
+    section = replace(QUICK, steps=1, data=(TrainDataSection(shards=str(shards), split=""),))
+    train(section, folder)
+    return folder
+
+
+def asked(number: int) -> Clip:
+    texts = [Caption(f"clip {number} is seen"), Caption(f"clip {number} is heard")]
+    return make_clip(number, texts, [Question(f"q{number}", "what number is it ?", (f"{number % 3}", "none"))])
+
+
+def loaded(run: Path) -> Trained:
+    from valor_data.train.checkpoint import load_model
+
+    return load_model(run / "runs" / "first")
+
+
+def data_of(run: Path, task: str, vocabulary: Vocabulary) -> EvaluationData:
+    settings = LoaderSettings(batch_size=8, workers=0, pictures=PictureSettings(count=2, size_px=64))
+    return EvaluationData(DataSet(shards=run / "set", task=task, split=""), settings, vocabulary)
+
+
+def test_every_clip_is_written_about_once_and_compared_with_all_its_captions(run: Path) -> None:
+    model, vocabulary, _ = loaded(run)
+    data = data_of(run, "cap%tva%tv", vocabulary)
+    found = evaluate_fully(model, data, parse_tasks("cap%tva%tv"), EvalSettings(num_beams=2, tokenizer="plain"))
+    assert len(found.keys) == 24
+    assert found.num_clips == {"caption/tva": 24, "caption/tv": 24}
+    assert set(found.predictions["caption/tva"]) == set(found.keys)
+    assert {"caption/tva/bleu4", "caption/tva/cider", "caption/tv/rouge_l"} <= set(found.scores)
+    assert len(found.certificate) == 64
+
+
+def test_answers(run: Path) -> None:
+    model, vocabulary, _ = loaded(run)
+    found = evaluate_fully(model, data_of(run, "qa%tva", vocabulary), parse_tasks("qa%tva"))
+    assert set(found.predictions["qa/tva"]) == {f"q{number}" for number in range(24)}
+    assert 0 <= found.scores["qa/tva/accuracy"] <= 100
+    lines = {"1": Line("None", ("none", "2")), "2": Line("two", ("2",)), "3": Line("x", ())}
+    assert answer_worth(lines, vocabulary)["accuracy"] == 50.0
+
+
+def test_any_file_is_described(run: Path, shared: Path) -> None:
+    media = shared / "media"
+    files = [
+        media / "audible/chrome.mp4", media / "no_audio/bikes.mp4", media / "audio_only/test-pod.m4a",
+        media / "hostile/derived_html_named.mp4", media / "nothing.mp4",
+    ]  # fmt: skip
+    found = describe_files(files, run / "runs" / "first", span=(0.0, 2.0), num_beams=1)
+    assert [one.caption is not None for one in found] == [True, True, True, False, False]
+    assert found[1].note == "from the picture alone: there is no sound"
+    assert found[2].note == "from the sound alone: there is no picture"
+    assert [one.problem.split(":")[0] for one in found[3:]] == ["not_media", "missing"]
+    with pytest.raises(ConfigError, match="the end must come after the start"):
+        describe_files(files, run / "runs" / "first", span=(3.0, 2.0))
+
+
+@pytest.mark.timeout(120)
+def test_the_commands(run: Path, shared: Path, tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "valor_data"]
+    at = ["--data", str(run / "set"), "--split", "", "--workers", "0", "--device", "cpu"]
+    out = tmp_path / "results.json"
+    done = subprocess.run(
+        [*program, "eval", str(run / "runs/first"), *at, "--task", "ret%tva%ta", "--dsl", "-o", str(out)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "tva, dsl, text to clip" in done.stdout and "R@1" in done.stdout
+    tree = json.loads(out.read_text())
+    assert tree["num_clips"] == {"retrieval/tva": 24, "retrieval/ta": 24}
+    wrong = subprocess.run([*program, "eval", str(tmp_path), *at, "--task", "ret%tva"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "no model here; expected a run's folder" in wrong.stderr
+    shutil.copy(shared / "media/audible/chrome.mp4", tmp_path / "-odd name.mp4")
+    said = subprocess.run(
+        [*program, "caption", "--checkpoint", str(run / "runs/first"), "--json", "--", str(tmp_path / "-odd name.mp4")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)[0]["problem"] == ""
+
+
+def test_the_model_is_left_as_it_was(run: Path) -> None:
+    model, vocabulary, _ = loaded(run)
+    model.train()
+    evaluate_fully(model, data_of(run, "ret%tva", vocabulary), parse_tasks("ret%tva"))
+    assert model.training and all(isinstance(p, torch.nn.Parameter) for p in model.parameters())
