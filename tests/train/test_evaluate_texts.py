@@ -73,7 +73,7 @@ def test_with_java() -> None:
     words = ptb_tokens(["The man's dog doesn't stop - ever!", "", "A well-known T-shirt."])
     assert words[0] == ["the", "man", "'s", "dog", "does", "n't", "stop", "ever"]
     assert words[1] == []
-    assert 0.3 < meteor_score(["a dog barks", "a dog"], [["a dog barks"], ["people sing on a stage"]]) < 0.9
+    assert 0.2 < meteor_score(["a dog barks", "a dog"], [["a dog barks"], ["people sing on a stage"]]) < 0.9
     found = score_captions({key: texts[0] for key, texts in REFERENCES.items()}, REFERENCES)
     assert found.tokenizer == "ptb" and "meteor" in found.scores and found.notes == ()
 
