@@ -14,7 +14,13 @@ from valor_data.cli.train import check_packages
 def eval_command(
     checkpoint: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, or a converted model.")],
     data: Annotated[str, typer.Option(help="Shards: a work folder, a pattern, an address.")],
-    task: Annotated[str, typer.Option(help="ret%tva, cap%tva, qa%tva, or several groups: ret%tva%tv%ta.")] = "ret%tva",
+    task: Annotated[
+        str | None,
+        typer.Option(help="ret%tva, cap%tva, qa%tva, or several groups: ret%tva%tv%ta.", show_default="ret%tva"),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A benchmark of the paper: its task and sizes, published figures beside yours.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Of a folder: the tars of this split.")] = "test",
     captions: Annotated[
         str | None, typer.Option(help="An annotation file whose captions take the place of those in the shards.")
@@ -34,11 +40,16 @@ def eval_command(
     from valor_data.cli.output import print_json
     from valor_data.train.bench import measure
     from valor_data.train.evaluate import EvalSettings
+    from valor_data.train.recipes import benchmark
 
     settings = EvalSettings(dsl=dsl, num_beams=beams)
-    changes = {"num_frames": num_frames, "num_slices": num_slices, "batch_size": batch_size, "workers": workers}
+    asked = benchmark(recipe) if recipe is not None else None
+    sizes: dict[str, Any] = dict(asked.evaluate) if asked is not None else {}
+    given = {"num_frames": num_frames, "num_slices": num_slices, "batch_size": batch_size, "workers": workers}
+    sizes |= {name: value for name, value in given.items() if value is not None}
+    task = task or (asked.train["task"] if asked is not None else "ret%tva")
     tree = measure(
-        checkpoint, data, task, split=split, captions=captions or "", settings=settings, changes=changes, device=device
+        checkpoint, data, task, split=split, captions=captions or "", settings=settings, changes=sizes, device=device
     )
     if tree is None:
         return  # another process of torchrun's prints
@@ -48,6 +59,8 @@ def eval_command(
         print_json(tree)
         return
     _print_scores(tree)
+    if recipe is not None:
+        _print_published(recipe, tree["scores"])
     if output is not None:
         typer.echo(f"everything, with each prediction: {output}")
 
@@ -75,6 +88,19 @@ def caption_command(
             typer.echo(f"{one.file}: {text}" + (f" ({one.note})" if one.note else ""))
     if any(one.caption is None for one in found):
         raise typer.Exit(1)
+
+
+def _print_published(recipe: str, scores: dict[str, float]) -> None:
+    from valor_data.cli.output import console, plain_table
+    from valor_data.train.recipes import benchmark, published_beside
+
+    rows = published_beside(recipe, scores)
+    models = list(dict.fromkeys(model for _, _, figures in rows for model in figures))
+    table = plain_table(benchmark(recipe).title, "here", *models)
+    for measure, ours, figures in rows:
+        told = [f"{figures[model]:.1f}" if model in figures else "" for model in models]
+        table.add_row(measure, "" if ours is None else f"{ours:.1f}", *told)
+    console().print(table)
 
 
 def _write(output: Path, tree: dict[str, Any]) -> None:

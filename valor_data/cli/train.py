@@ -21,6 +21,9 @@ def train_command(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with [train].", show_default="valor.toml of the work folder")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A benchmark of the paper, such as valor32k-ret: its settings.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the run: runs/NAME.", show_default="first")] = None,
     preset: Annotated[str | None, typer.Option(help="tiny, base, base-swin or large.", show_default="base")] = None,
     task: Annotated[
@@ -78,7 +81,7 @@ def train_command(
         "compile": compile_, "checkpoint_activations": checkpoint_activations, "reference_exact": reference_exact,
         "save_every": save_every,
     }  # fmt: skip
-    section = override(train_section(folder, config), options)
+    section = override(train_section(folder, config, recipe), options)
     if data:
         section = replace(section, data=tuple(TrainDataSection(shards=place) for place in data))
     first = rank_of_environment() == 0
@@ -140,18 +143,20 @@ def check_packages() -> None:
         raise ConfigError(f"training needs {', '.join(missing)}: pip install 'valor-data[train]'")
 
 
-def train_section(folder: Any, config: Path | None) -> Any:
-    """The `[train]` of a TOML file, or of the work folder's valor.toml, or the defaults.
+def train_section(folder: Any, config: Path | None, recipe: str | None = None) -> Any:
+    """The `[train]` of a TOML file, or of the work folder's valor.toml, over a benchmark's settings or the defaults.
 
     Raises:
         ConfigError: every problem at once.
     """
     from valor_data.config import config_from_dict, read_toml
+    from valor_data.train.recipes import benchmark
 
     path = config or folder.config
-    if config is None and not path.exists():
-        return config_from_dict({}).train
-    return config_from_dict(read_toml(path), where=path.name).train
+    tree = {} if config is None and not path.exists() else read_toml(path)
+    if recipe is not None:
+        tree = {**tree, "train": {**benchmark(recipe).train, **tree.get("train", {})}}
+    return config_from_dict(tree, where=path.name if tree else "options").train
 
 
 def watcher(quiet: bool) -> Any:
