@@ -24,7 +24,7 @@ from valor_data.manifest import build_manifest, write_manifest
 from valor_data.workdir import WorkDir
 
 NODES = Path(__file__).with_name("ray_nodes.py")
-CLIPS_A_SHARD = "3"
+CLIPS_A_SHARD, NUM_FRAMES = "3", "3"
 
 
 @dataclass
@@ -63,6 +63,11 @@ def num_in_hand(work: Path) -> int:
     return sum(note.stat().st_size > 0 for note in work.glob("tmp/*/ray-*/unit-*"))
 
 
+def index_bytes(work: Path) -> dict[str, bytes]:
+    """The Parquet and the JSON of every finished shard, by name."""
+    return {path.name: path.read_bytes() for path in (work / "index").iterdir()}
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     environment = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token"}
@@ -93,12 +98,13 @@ def test_real_clips_give_the_same_bytes_and_a_node_that_dies_costs_nothing(
     manifest, local, spread = tmp_path / "manifest.parquet", tmp_path / "local", tmp_path / "spread"
     write_manifest(build_manifest([real_clips.annotation]), manifest)
     source = str(real_clips.folder)
-    sharding = ShardSection(workers=1, max_clips=int(CLIPS_A_SHARD), partial=True)
+    sharding = ShardSection(workers=1, max_clips=int(CLIPS_A_SHARD), num_frames=int(NUM_FRAMES), partial=True)
     go(local, manifest, source, filtering=FilterSection(workers=1), sharding=sharding)
     go(spread, manifest, source, stages=("fetch",))
 
     cluster.run("filter", "--work", spread)
-    process = cluster.start("shard", "--work", spread, "--max-clips", CLIPS_A_SHARD, "--partial")
+    making = ["--max-clips", CLIPS_A_SHARD, "--num-frames", NUM_FRAMES, "--partial"]
+    process = cluster.start("shard", "--work", spread, *making)
     end = time.monotonic() + 120
     while not (list((spread / "shards").glob("*.tar")) and num_in_hand(spread) == 3) and time.monotonic() < end:
         time.sleep(0.005)
@@ -109,6 +115,7 @@ def test_real_clips_give_the_same_bytes_and_a_node_that_dies_costs_nothing(
     assert "a Ray worker was lost, and its unit is run again" in log.read_text()
 
     assert tar_bytes(spread) == tar_bytes(local)
+    assert index_bytes(spread) == index_bytes(local)
     assert standings(spread) == standings(local)
     assert verify(WorkDir.at(spread)).problems == []
     assert not (spread / "tmp").exists()
