@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-slow lint types format wheel wheel-test clean
@@ -18,19 +19,23 @@ $(BIN)/python:
 	  f"{sys.executable} is Python {sys.version.split()[0]}, needed is 3.11 or later: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-# two stamps: what it takes to use the package, and what it takes to work on it
+# three stamps: what it takes to use the package, to train with it, and to work on it
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
+$(VENV)/.installed-train: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	@touch $(VENV)/.installed $@
+
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $(VENV)/.installed $@
+	@touch $(VENV)/.installed $(VENV)/.installed-train $@
 
 env: $(VENV)/.installed-dev  ## The environment to work in, .venv
 
-demo: $(VENV)/.installed  ## The whole road over a small synthetic world, with no network
-	$(BIN)/valor-data demo
+demo: $(VENV)/.installed-train  ## The whole road over a small synthetic world, and a small model trained on it
+	$(BIN)/valor-data demo $(DEMO_ARGS)
 
 test: $(VENV)/.installed-dev  ## The default checks, some minutes
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(PYTEST_ARGS)

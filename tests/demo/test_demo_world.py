@@ -14,7 +14,7 @@ import pytest
 
 from valor_data.clip import make_key
 from valor_data.demo import Truth, World, WorldSettings, make_world
-from valor_data.demo.classes import SOUND_CLASSES, VISUAL_CLASSES
+from valor_data.demo.classes import SOUND_CLASSES, TRAITS, VISUAL_CLASSES, named_in
 from valor_data.demo.draw import MOTIONS
 from valor_data.demo.plan import ID_ALPHABET, Plan, plan_world
 from valor_data.demo.synth import RECIPES
@@ -184,6 +184,17 @@ def test_captions_name_what_is_seen_and_heard_in_words_that_vary(plan: Plan) -> 
         assert t.caption[0].isupper() and t.caption.endswith(".") and "{" not in t.caption
     assert len({t.caption for t in spoken}) > 0.8 * len(spoken)
     assert all(t.caption.isdigit() for t in plan.truth if t.kind == "bare_number")
+
+
+def test_a_caption_names_its_own_traits_and_no_others(plan: Plan) -> None:
+    for t in plan.truth:
+        if t.kind != "bare_number":
+            assert named_in(t.caption, t.visual, t.sound) == set(TRAITS), t.caption
+    words = "a red circle spins while slow beeps sound"
+    assert named_in(words, "red_circle", "slow_beeps") == {"shape", "colour", "sound"}
+    assert named_in(words, "red_square", "hum") == {"colour"}
+    assert named_in("a red green circle bounces around", "red_circle", "hum") == {"shape", "motion"}
+    assert named_in("", "red_circle", "hum") == set()
 
 
 def test_annotations_have_valors_released_form(world: World) -> None:

@@ -15,7 +15,9 @@ from valor_data.cli.options import Workers
 
 if TYPE_CHECKING:
     from valor_data.demo import World
+    from valor_data.demo.learn import Proof
     from valor_data.ledger import Ledger
+    from valor_data.workdir import WorkDir
 
 CLIPS_A_SHARD = 64
 """Small shards, so that the small world still fills several."""
@@ -25,8 +27,27 @@ def demo_command(
     work: Annotated[Path, typer.Option(help="The work folder.")] = Path("demo-work"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic world.")] = 0,
     workers: Workers = None,
+    no_train: Annotated[bool, typer.Option("--no-train", help="Stop at the shards.")] = False,
+    long: Annotated[
+        bool, typer.Option("--long", help="Train five times as long, captions included: some 25 minutes.")
+    ] = False,
 ) -> None:
-    """Go the whole road over a small synthetic world, served on this machine; no network is used."""
+    """Go the whole road over a small synthetic world, and train a small model on it; no network is used."""
+    from valor_data.workdir import WorkDir
+
+    began = time.monotonic()
+    folder = WorkDir.at(work)
+    world = _make_world(folder.root / "world", seed)
+    refused, is_sound = _go_the_road(world, folder, workers)
+    seconds = time.monotonic() - began
+    is_learned = no_train or not is_sound or _train(world, folder, long)
+    _say_what_next(work, refused, seconds)
+    if not is_sound or not is_learned:
+        raise typer.Exit(1)
+
+
+def _go_the_road(world: World, folder: WorkDir, workers: int | None) -> tuple[str, bool]:
+    """Everything up to verified shards; gives a clip that was refused, and whether the shards are sound."""
     from valor_data.cli.look import print_status, print_verification
     from valor_data.cli.output import begin_log, print_report, progress
     from valor_data.demo import serve
@@ -34,11 +55,7 @@ def demo_command(
     from valor_data.look.status import read_status
     from valor_data.look.verify import verify
     from valor_data.road import Driver, run_road
-    from valor_data.workdir import WorkDir
 
-    began = time.monotonic()
-    folder = WorkDir.at(work)
-    world = _make_world(folder.root / "world", seed)
     tree: dict[str, dict[str, object]] = {
         "manifest": {"files": [str(path) for path in world.annotations]},
         "fetch": {"workers": 4},
@@ -58,9 +75,48 @@ def demo_command(
     with Ledger(folder.ledger, read_only=True) as ledger:
         print_status(read_status(ledger))
         refused = next((clip.identity for clip in ledger.find_all() if _is_refused(ledger, clip.clip_id)), "KEY")
-    _say_what_next(work, refused, time.monotonic() - began)
-    if found.problems:
-        raise typer.Exit(1)
+    return refused, not found.problems
+
+
+def _train(world: World, folder: WorkDir, long: bool) -> bool:
+    """Trains and asks; gives whether the model knows what it should."""
+    from valor_data.cli.train import check_packages, watcher
+    from valor_data.errors import ConfigError
+
+    typer.echo("\ntrain")
+    try:
+        check_packages()
+    except ConfigError as error:
+        typer.echo(f"left out: {error}")
+        return True
+    from valor_data.demo.learn import prove
+
+    began = time.monotonic()
+    proof = prove(world, folder.root, long=long, watcher=watcher(False), say=typer.echo)
+    _print_proof(proof, world, time.monotonic() - began)
+    return not proof.shortfalls
+
+
+def _print_proof(proof: Proof, world: World, seconds: float) -> None:
+    from valor_data.cli.output import console, plain_table
+
+    out, settings = console(), world.settings
+    table = plain_table("from a caption to its clip", "R@1", "")
+    table.add_row("pictures and sound, T-AV", f"{proof.r1['tva']:.1f} %", f"expected: {proof.aim.both:.0f} % or more")
+    for group, sense in (("tv", "pictures alone, T-V"), ("ta", "sound alone, T-A")):
+        table.add_row(sense, f"{proof.r1[group]:.1f} %", f"can know at most {proof.bounds[group]:.1f} %")
+    for trait, share in proof.named.items():
+        wanted = f"expected: {proof.aim.named:.0f} % or more"
+        table.add_row(f"captions with the right {trait}", f"{share:.0f} %", wanted)
+    out.print(table)
+    for key, caption in proof.examples.items():
+        out.print(f"  {key}: {caption}", markup=False)
+    out.print(
+        f"{proof.num_clips} clips that training has not seen, each pair of {settings.num_visual_classes} sights and "
+        f"{settings.num_sound_classes} sounds once; trained and asked in {seconds:.0f} s"
+    )
+    for line in proof.shortfalls:
+        out.print(f"not as it should be: {line}", markup=False)
 
 
 def _make_world(folder: Path, seed: int) -> World:
@@ -98,6 +154,8 @@ The whole road took {seconds:.0f} s. Look around{activate}:
                                             what became of one clip, and why
   valor-data filter --work {work} --min-rms-dbfs -50 && valor-data shard --work {work}
                                             move a threshold: only the shards concerned are made again
+  valor-data eval {work}/runs/demo --data {work} --task ret%tva%tv%ta
+                                            what the model knows, in full
 Build your own:
   valor-data manifest desc_train.json -o manifest.parquet
   valor-data fetch manifest.parquet --source /a/folder/of/videos --work my-set --limit 100

@@ -7,6 +7,7 @@ kind of sound with a pitch and a rhythm. Sentences name both, in words that vary
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from random import Random
 
@@ -107,3 +108,32 @@ def write_caption(visual: VisualClass, sound: SoundClass, dice: Random) -> str:
         Sound=noun[0].upper() + noun[1:],
         heard=dice.choice(sound.verbs),
     )
+
+
+TRAITS = ("shape", "colour", "motion", "sound")
+"""What a caption names."""
+
+
+def named_in(caption: str, visual: str, sound: str) -> set[str]:
+    """The traits that a caption names rightly: the right word or phrase is in it, and none of another class's.
+
+    Args:
+        caption: as it was written, by a person or by a model.
+        visual: name of the visual class that is seen.
+        sound: name of the sound class that is heard.
+    """
+    seen = next(one for one in VISUAL_CLASSES if one.name == visual)
+    heard = next(one for one in SOUND_CLASSES if one.name == sound)
+    right = {
+        "shape": ({seen.shape}, {one.shape for one in VISUAL_CLASSES}),
+        "colour": ({seen.colour}, {one.colour for one in VISUAL_CLASSES}),
+        "motion": (set(seen.verbs), {verb for one in VISUAL_CLASSES for verb in one.verbs}),
+        "sound": (set(heard.nouns), {noun for one in SOUND_CLASSES for noun in one.nouns}),
+    }
+    words = f" {re.sub(r'[^a-z]+', ' ', caption.lower()).strip()} "
+    found = set()
+    for trait, (own, all_of_them) in right.items():
+        named = {phrase for phrase in all_of_them if f" {phrase} " in words}
+        if named and named <= own:
+            found.add(trait)
+    return found
