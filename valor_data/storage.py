@@ -309,7 +309,10 @@ def _list(filesystem: Any, target: str) -> list[tuple[str, int, bool]]:
     """(name, bytes, whether it is a folder) of what a folder holds; the folder's own marker is no object."""
     prefix = target.rstrip("/") + "/"
     rows = []
-    for info in filesystem.ls(target, detail=True):
+    infos = filesystem.ls(target, detail=True)
+    infos.reverse()
+    while infos:  # each is let go as it is read: they are ten times what is kept of them
+        info = infos.pop()
         path = str(info["name"])
         name = path.rstrip("/").rpartition("/")[2]
         if name and path.strip("/") != target.strip("/") and not (path.endswith("/") and info["type"] == "file"):

@@ -91,8 +91,7 @@ def verify(
     found = Verification()
     output = output or output_of_work(work)
     sizes = output.sizes()
-    names = sorted({Path(name).stem for name in sizes if name.startswith("shards/") or name.endswith(".json")})
-    names = [name for name in names if tar_of(name) in sizes or json_of(name) in sizes]
+    names = _shard_names(sizes)
     if not names:
         found.problems.append(f"{output.place}/shards: no shards here; run `valor-data shard` first")
     seen: dict[str, str] = {}
@@ -102,10 +101,7 @@ def verify(
         found.num_shards += 1
         found.num_samples += len(check.keys)
         found.problems += check.problems
-        for key in check.keys:
-            if key in seen:
-                found.problems.append(f"{name}: clip {key} is also in {seen[key]}")
-            seen[key] = name
+        found.problems += _doubled(check, seen)
         if check.member_names and check.member_names not in member_sets:
             member_sets[check.member_names] = name
         if on_shard is not None:
@@ -117,6 +113,20 @@ def verify(
     if work.ledger.exists() and output == output_of_work(work):
         found.problems += _ledger_problems(work, seen)
     return found
+
+
+def _doubled(check: ShardCheck, seen: dict[str, str]) -> Iterator[str]:
+    """A line for each clip that was seen before, in this shard or in another; takes note of all of them."""
+    for key in check.keys:
+        if key in seen:
+            yield f"{check.name}: clip {key} is also in {seen[key]}"
+        seen[key] = check.name
+
+
+def _shard_names(sizes: Mapping[str, int]) -> list[str]:
+    """The shards of which the tar or the JSON stands."""
+    stems = {Path(name).stem for name in sizes}
+    return sorted(name for name in stems if tar_of(name) in sizes or json_of(name) in sizes)
 
 
 def check_shard(output: Output, name: str, sizes: Mapping[str, int]) -> ShardCheck:

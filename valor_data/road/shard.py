@@ -65,8 +65,7 @@ def run_shard(
         StoreError: the store that the shards go to does not answer; the same call goes on.
         ValorDataError: no clip is there yet.
     """
-    if driver.work.part is not None and (replan or plan_only):
-        raise ConfigError(f"--part {driver.work.part}: the plan is everybody's; make it without --part")
+    _check_planning(driver, replan or plan_only)
     section = _choose_output(driver, section, explicit, replan=replan)
     former = driver.output()
     driver.note_settings("shard", section, REMEMBERED)
@@ -94,6 +93,11 @@ def run_shard(
         driver.ledger.commit()
         driver.progress.finish()
     return run.report
+
+
+def _check_planning(driver: Driver, is_planning: bool) -> None:
+    if is_planning and driver.work.part is not None:
+        raise ConfigError(f"--part {driver.work.part}: the plan is everybody's; make it without --part")
 
 
 def _choose_output(driver: Driver, section: ShardSection, explicit: Collection[str], *, replan: bool) -> ShardSection:
