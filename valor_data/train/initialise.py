@@ -9,6 +9,7 @@ N  positions   W  width   L  layers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_weight
 from transformers import ASTModel, BertForMaskedLM, CLIPModel, CLIPVisionModel
+from transformers.utils import logging as transformers_logging
 
 from valor_data.errors import ConfigError
 
@@ -71,11 +73,12 @@ def initialise(model: Valor, sources: Mapping[str, str]) -> list[str]:
 
 def _text(model: Valor, source: str) -> str:
     """BERT's layers and tables into the decoder; cross-attention and the prompt vector stay random."""
-    found, missing = _pretrained(BertForMaskedLM, source)
+    found, missing = _pretrained(BertForMaskedLM, source, optional="cls.")
     state = {name.removeprefix("bert."): tensor for name, tensor in found.state_dict().items()}
     types = "embeddings.token_type_embeddings.weight"
     own = model.language.bert.state_dict()
-    state[types] = torch.cat((state[types], own[types][state[types].shape[0] :]))
+    if state[types].shape[1] == own[types].shape[1]:  # else the misfit is told of below
+        state[types] = torch.cat((state[types], own[types][state[types].shape[0] :]))
     state |= {name: tensor for name, tensor in own.items() if ".crossattention." in name}
     _fill(model.language.bert, state, source)
     left = "cross-attention, prompt vector"
@@ -154,17 +157,47 @@ def _sound(model: Valor, source: str) -> str:
     return f"AST from {source}, positions resized from {old[0]} × {old[1]} to {new[0]} × {new[1]}"
 
 
-def _pretrained(kind: Any, source: str) -> tuple[Any, list[str]]:
-    """A model of transformers, and the names of its parameters that the source has nothing for."""
+def _pretrained(kind: Any, source: str, optional: str | None = None) -> tuple[Any, list[str]]:
+    """A model of transformers, and the names of its parameters that the source has nothing for.
+
+    Args:
+        kind: its class.
+        source: a name on the Hub or a folder.
+        optional: what names may begin with that the source need not have.
+
+    Raises:
+        ConfigError: no such source, or one of another kind of model.
+    """
     try:
-        found, info = kind.from_pretrained(source, output_loading_info=True, dtype=torch.float32)
+        with _quiet():
+            found, info = kind.from_pretrained(source, output_loading_info=True, dtype=torch.float32)
     except (OSError, ValueError) as error:
         text = " ".join(str(error).split())
         raise ConfigError(
             f"init: {source!r} cannot be loaded as {kind.__name__}: {text[:300]} "
             "(give a name on huggingface.co, or a folder with config.json and model.safetensors)"
         ) from error
-    return found, sorted(info["missing_keys"])
+    missing = sorted(info["missing_keys"])
+    lacking = [name for name in missing if optional is None or not name.startswith(optional)]
+    if lacking:
+        raise ConfigError(
+            f"init: {source!r} is no {kind.__name__}: it lacks {len(lacking)} parameters, such as {lacking[0]}"
+        )
+    return found, missing
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own report and bars: what matters of it is said by us."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
