@@ -1,11 +1,13 @@
-"""What a process of `test_ranks.py` runs: a step of a small model on its share of the clips.
+"""What `test_ranks.py` runs: processes that each take a step of a small model on their share of the clips.
 
-torchrun --nproc-per-node 4 ranks.py OUT [exact] [silent]
+ranks.py FOLDER
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -61,7 +63,7 @@ def step(exact: bool, silent: bool) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def main(folder: Path, rank: int) -> None:
+def run_rank(folder: Path, rank: int) -> None:
     torch.set_num_threads(1)
     for name, (ranks, exact, silent) in CASES.items():
         if rank >= ranks:
@@ -74,5 +76,19 @@ def main(folder: Path, rank: int) -> None:
         dist.destroy_process_group()
 
 
+def main(folder: Path) -> int:
+    """Forks the ranks, so that what takes longest, the imports, is done once; nothing has been computed yet."""
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=run_rank, args=(folder, rank)) for rank in range(4)]
+    for process in ranks:
+        process.start()
+    while any(process.is_alive() for process in ranks):
+        wait([process.sentinel for process in ranks if process.is_alive()])
+        if any(process.exitcode for process in ranks):  # the others would wait for it
+            for process in ranks:
+                process.kill()
+    return max(abs(process.exitcode or 0) for process in ranks)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -23,21 +23,11 @@ def in_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("ranks")
     paths = os.pathsep.join([str(HERE), str(HERE.parent.parent)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "random"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "ranks.py"), str(folder), str(rank)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(4)
-    ]
-    try:
-        errors = [process.communicate(timeout=DEADLINE_SECONDS)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0] * 4, "\n".join(errors)[-3000:]
+    command = [sys.executable, str(HERE / "ranks.py"), str(folder)]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=DEADLINE_SECONDS, check=False
+    )
+    assert answer.returncode == 0, answer.stderr[-3000:]
     return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in CASES}
 
 
