@@ -69,8 +69,10 @@ def train_command(
     check_packages()
     from valor_data.cli.output import begin_log, console, print_json
     from valor_data.config import TrainDataSection, override
+    from valor_data.errors import ConfigError
     from valor_data.train.loop import train
     from valor_data.train.parallel import rank_of_environment
+    from valor_data.train.settings import placed
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)
@@ -84,10 +86,16 @@ def train_command(
     section = override(train_section(folder, config, recipe), options)
     if data:
         section = replace(section, data=tuple(TrainDataSection(shards=place) for place in data))
+    section = placed(section, Path.cwd())
     first = rank_of_environment() == 0
     if first:
         begin_log(folder, "train")
-    report = train(section, folder.root, watcher=watcher(as_json or not first), restart=restart)
+    try:
+        report = train(section, folder.root, watcher=watcher(as_json or not first), restart=restart)
+    except ConfigError as error:
+        if first:
+            raise
+        raise typer.Exit(error.exit_code) from None  # the first process says it
     if not first:
         return
     if as_json:
@@ -151,12 +159,13 @@ def train_section(folder: Any, config: Path | None, recipe: str | None = None) -
     """
     from valor_data.config import config_from_dict, read_toml
     from valor_data.train.recipes import benchmark
+    from valor_data.train.settings import placed
 
     path = config or folder.config
     tree = {} if config is None and not path.exists() else read_toml(path)
     if recipe is not None:
         tree = {**tree, "train": {**benchmark(recipe).train, **tree.get("train", {})}}
-    return config_from_dict(tree, where=path.name if tree else "options").train
+    return placed(config_from_dict(tree, where=path.name if tree else "options").train, path.absolute().parent)
 
 
 def watcher(quiet: bool) -> Any:

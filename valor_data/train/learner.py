@@ -93,12 +93,14 @@ class Learner:
             masked: [A], texts already masked; drawn where nothing is given.
 
         Raises:
-            ValorDataError: the loss is no number, or the GPU has not enough memory; nothing was changed.
+            ValorDataError: the loss is no number, or memory is short; nothing was changed.
         """
         try:
             return self._learn(batches, step, masked)
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory(step, error) from None
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise self._out_of_memory(step, error) from None
+            raise
 
     def _learn(self, batches: Sequence[Step], step: int, masked: Sequence[Mapping[str, Masked]]) -> Learned:
         share = share_of_peak(step - 1, self.steps, self.section.warmup)
@@ -194,7 +196,7 @@ class Learner:
         if s.num_frames > 1:
             advice.append(f"num_frames (now {s.num_frames}) lower")
         told = " ".join(str(error).split()).split(". ")[0]
-        return ValorDataError(f"step {step}: the GPU has too little memory ({told}); try {', or '.join(advice)}")
+        return ValorDataError(f"step {step}: memory is short ({told}); try {', or '.join(advice)}")
 
     def state(self) -> dict[str, Any]:
         """The optimiser's state, whole, by names of parameters. Every process must ask; only the first is given it."""

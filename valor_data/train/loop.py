@@ -24,7 +24,7 @@ from valor_data.train.learner import Learned, Learner
 from valor_data.train.parallel import Ranks, plain, together, whole_state
 from valor_data.train.report import Metrics, NoWatcher, Watcher, draw_losses
 from valor_data.train.settings import completed, data_sets, loader_settings, model_config, validation_set
-from valor_data.train.start import make_model, open_run, open_vocabulary, read_state, resumed, write_settings
+from valor_data.train.start import alone, make_model, open_run, open_vocabulary, read_state, resumed, write_settings
 from valor_data.train.text import Vocabulary
 from valor_data.train.validate import is_better, validate
 from valor_data.train.weights import save_model
@@ -76,8 +76,9 @@ def train(
     """
     folder = WorkDir.at(work)
     section = completed(section, str(folder.root))
-    with together(section.device) as ranks:
-        run = _Run(section, folder.runs / section.name, ranks, watcher or NoWatcher())
+    place = folder.runs / section.name
+    with together(section.device) as ranks, alone(place, ranks):
+        run = _Run(section, place, ranks, watcher or NoWatcher())
         open_run(run.folder, section, ranks, restart=restart)
         try:
             return run.go()

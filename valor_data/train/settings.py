@@ -16,6 +16,7 @@ from typing import Any
 
 from valor_data.config import TrainDataSection, TrainSection, config_from_dict
 from valor_data.errors import ConfigError, ShardError
+from valor_data.storage import absolute_place
 from valor_data.train.captions import TextSettings
 from valor_data.train.data import DataSet, LoaderSettings
 from valor_data.train.mel_slices import MelSliceSettings
@@ -90,6 +91,29 @@ def completed(section: TrainSection, work: str) -> TrainSection:
     if problems:
         raise ConfigError(problems)
     return whole
+
+
+def placed(section: TrainSection, base: Path) -> TrainSection:
+    """The section with its places as any folder sees them; addresses and names on the Hub stay as they are.
+
+    Args:
+        section: as it was read.
+        base: the folder that relative paths start from: that of the TOML file.
+    """
+
+    def there(text: str) -> str:
+        return absolute_place(text, base) if (base / text).exists() else text
+
+    sets = tuple(
+        replace(one, shards=absolute_place(one.shards, base), captions=absolute_place(one.captions, base))
+        for one in section.data
+    )
+    held = section.validation
+    shards = held.shards if held.shards == NO_VALIDATION else absolute_place(held.shards, base)
+    held = replace(held, shards=shards, captions=absolute_place(held.captions, base))
+    names = ("vocabulary", "init", "init_text", "init_vision", "init_sound")
+    maybe: dict[str, Any] = {name: there(getattr(section, name)) for name in names if getattr(section, name)}
+    return replace(section, data=sets, validation=held, **maybe)
 
 
 def _problems(section: TrainSection) -> Iterator[str]:

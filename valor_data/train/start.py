@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from valor_data.train.valor import Valor
 from valor_data.train.weights import load_model as load_weights
 from valor_data.workdir import written_aside
 
+log = logging.getLogger("valor_data.train")
+
 MAY_CHANGE = frozenset({
     "workers", "log_every", "save_every", "validate_every", "keep_last", "best_by", "tensorboard", "wandb",
     "compile", "checkpoint_activations", "device", "validation", "max_broken_share",
@@ -31,6 +36,27 @@ MAY_CHANGE = frozenset({
 
 LEARNED_WORDS = 8_000
 """Most tokens of a vocabulary that is learned from captions."""
+
+
+@contextmanager
+def alone(run: Path, ranks: Ranks) -> Iterator[None]:
+    """Holds a run's folder: a second command that trains the same run is refused, not let write between.
+
+    Raises:
+        ConfigError: another process trains this run.
+    """
+    if not ranks.is_first:
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with (run.parent / f".{run.name}.lock").open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another process trains the run {run}; wait for it, or give another --name") from None
+        except OSError as error:  # a disk without locks: it is the person who must not start twice
+            log.info("%s: no locks here (%s)", run, error)
+        yield
 
 
 def open_run(run: Path, section: TrainSection, ranks: Ranks, *, restart: bool) -> None:

@@ -13,6 +13,7 @@ from valor_data.train.data import EvaluationData
 from valor_data.train.evaluate import EvalSettings, evaluate
 from valor_data.train.learner import Learner
 from valor_data.train.parallel import plain
+from valor_data.train.retrieval import rows_of
 from valor_data.train.tasks import parse_tasks
 
 
@@ -35,7 +36,9 @@ def validate(learner: Learner, data: EvaluationData, section: TrainSection) -> d
     learner.model.eval()
     try:
         for _, batch in data:
-            ready = batch.to(ranks.device)
+            # a rank may have a clip more than another, and clips are compared over all ranks
+            size = min(ranks.collect(len(batch)))
+            ready = (batch if size == len(batch) else rows_of(batch, range(size))).to(ranks.device)
             with learner.autocast():
                 losses = learner.model(ready, tasks, generator)
             sums.update({name: float(value) for name, value in losses.items()})
