@@ -148,9 +148,19 @@ def convert_state(
     """
     if config is None:
         config = replace(infer_config(state), reference_exact=reference_exact)
-    problems = list(_different_copies(state))
-    left_out: dict[str, str] = {}
+    ours, left_out, unknown = _mapped(state)
+    ours["contrast.temperature"], unused = _temperature(state, config)
+    problems = [*_different_copies(state), *unknown, *_misfits(ours, _shapes(config))]
+    if problems:
+        raise ConfigError([f"not a checkpoint of this VALOR: {len(problems)} problems", *problems])
+    return Converted(config, ours, left_out | unused)
+
+
+def _mapped(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+    """Tensors under our names, names that are left out with the reason, and a line for each name of neither sort."""
     ours: dict[str, Tensor] = {}
+    left_out: dict[str, str] = {}
+    unknown: list[str] = []
     for name, tensor in _prepared(state):
         new = _new_name(name)
         reason = next((why for pattern, why in LEFT_OUT if re.fullmatch(pattern, name)), None)
@@ -159,19 +169,20 @@ def convert_state(
         elif reason is not None:
             left_out[name] = reason
         elif name != "clip_model.logit_scale":
-            problems.append(f"{name} {list(tensor.shape)}: no rule knows this name")
-    ours["contrast.temperature"], unused = _temperature(state, config)
-    left_out |= unused
-    wanted = _shapes(config)
-    problems += [f"{name}: the checkpoint has nothing for it" for name in wanted if name not in ours]
+            unknown.append(f"{name} {list(tensor.shape)}: no rule knows this name")
+    return ours, left_out, unknown
+
+
+def _misfits(ours: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> Iterator[str]:
+    """What of a model the checkpoint lacks, and what does not fit it."""
+    for name in wanted:
+        if name not in ours:
+            yield f"{name}: the checkpoint has nothing for it"
     for name, tensor in ours.items():
         if name not in wanted:
-            problems.append(f"{name}: {list(tensor.shape)} in the checkpoint, nothing in the model")
+            yield f"{name}: {list(tensor.shape)} in the checkpoint, nothing in the model"
         elif wanted[name] != tensor.shape:
-            problems.append(f"{name}: {list(tensor.shape)} in the checkpoint, {list(wanted[name])} in the model")
-    if problems:
-        raise ConfigError([f"not a checkpoint of this VALOR: {len(problems)} problems", *problems])
-    return Converted(config, ours, left_out)
+            yield f"{name}: {list(tensor.shape)} in the checkpoint, {list(wanted[name])} in the model"
 
 
 def convert_part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

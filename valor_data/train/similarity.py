@@ -98,47 +98,35 @@ def scores(
         columns = {letter: _zeroed(tokens) for letter, tokens in columns.items()}
     found: dict[str, Tensor] = {}
     for first in dict.fromkeys(group[0] for group in groups):
-        own = [group for group in groups if group[0] == first]
-        letters = [letter for letter in "tva" if any(letter in group[1:] for group in own)]
-        found |= _scores_of_side(rows[first], [columns[letter] for letter in letters], letters, own, zero_padding)
+        found |= _scores_of_side(rows[first], columns, [g for g in groups if g[0] == first], zero_padding)
     return {group: found[group] for group in groups}
 
 
 def _scores_of_side(
-    rows: Tokens, parts: list[Tokens], letters: list[str], groups: list[str], zero_padding: bool
+    rows: Tokens, columns: Mapping[str, Tokens], groups: list[str], zero_padding: bool
 ) -> dict[str, Tensor]:
     """The groups that have their rows in common, from one pass over the dot products."""
-    sizes = [part.features.shape[1] for part in parts]
-    joined = Tokens.join(parts, dim=1)
-    hide = not zero_padding
-    best_column, best_row = token_maxima(
-        rows.features,
-        joined.features,
-        sizes,
-        rows.valid if hide else None,
-        joined.valid if hide else None,
-    )
-    if hide and rows.valid is not None:
-        best_row = best_row.masked_fill(~rows.valid.any(1)[:, None, None], 0.0)
+    parts = {letter: columns[letter] for letter in "tva" if any(letter in group[1:] for group in groups)}
+    sizes = [part.features.shape[1] for part in parts.values()]
+    joined = Tokens.join(list(parts.values()), dim=1)
+    row_valid, column_valid = (None, None) if zero_padding else (rows.valid, joined.valid)
+    best_column, best_row = token_maxima(rows.features, joined.features, sizes, row_valid, column_valid)
+    if row_valid is not None:
+        best_row = best_row.masked_fill(~row_valid.any(1)[:, None, None], 0.0)
+    over_column = dict(zip(parts, best_column, strict=True))
+    over_row = dict(zip(parts, best_row.split(sizes, 1), strict=True))
     row_weights = rows.weights()
     found = {}
     for group in groups:
-        inside = [i for i, letter in enumerate(letters) if letter in group[1:]]
-        own = Tokens.join([parts[i] for i in inside], dim=1)
-        best = reduce(torch.maximum, [best_column[i] for i in inside])
-        if hide and own.valid is not None:
+        inside = [letter for letter in parts if letter in group[1:]]
+        own = Tokens.join([parts[letter] for letter in inside], dim=1)
+        best = reduce(torch.maximum, [over_column[letter] for letter in inside])
+        if own.valid is not None and not zero_padding:
             best = best.masked_fill(~own.valid.any(1), 0.0)
         by_row = torch.bmm(row_weights[:, None], best)[:, 0]
-        of_group = best_row if len(inside) == len(parts) else _segments(best_row, sizes, inside)
-        by_column = (of_group * own.weights().T[None]).sum(1)
+        by_column = (torch.cat([over_row[letter] for letter in inside], 1) * own.weights().T[None]).sum(1)
         found[group] = (by_row + by_column) / 2
     return found
-
-
-def _segments(best_row: Tensor, sizes: list[int], inside: list[int]) -> Tensor:
-    """The maxima over I, [R, J, K], of some segments of J."""
-    parts = best_row.split(sizes, 1)
-    return torch.cat([parts[i] for i in inside], 1)
 
 
 def _zeroed(tokens: Tokens) -> Tokens:

@@ -310,21 +310,20 @@ class Valor(nn.Module):
 
     def unused(self, tasks: Tasks) -> set[str]:
         """Names of the parameters that no loss of these tasks depends on (for DDP, which waits for all others)."""
-        words = bool(tasks.caption or tasks.mlm or tasks.qa)
-        word_modalities = "".join(tasks.caption + tasks.mlm + tasks.qa)
-        compared = "".join(tasks.contrastive)
-        away = [
-            f"contrast.{part}.{letter}." for part in ("project", "weigh") for letter in "tva" if letter not in compared
-        ]
-        away += [] if tasks.contrastive else ["contrast."]
-        away += [] if tasks.needs_video else ["vision."]
-        away += [] if tasks.needs_audio else ["sound."]
-        away += [] if "v" in word_modalities else ["look."]
-        away += [] if "a" in word_modalities else ["listen."]
-        away += [] if words else ["language.head."]
-        away += [] if words or "t" in compared else ["language."]
+        words, compared = "".join(tasks.caption + tasks.mlm + tasks.qa), "".join(tasks.contrastive)
+        reached = {
+            "vision.": tasks.needs_video,
+            "sound.": tasks.needs_audio,
+            "look.": "v" in words,
+            "listen.": "a" in words,
+            "language.": "t" in words + compared,
+            "language.head.": bool(words),
+            "contrast.": bool(compared),
+        }
+        reached |= {f"contrast.{part}.{one}.": one in compared for part in ("project", "weigh") for one in "tva"}
+        away = tuple(prefix for prefix, is_reached in reached.items() if not is_reached)
         names = [name for name, _ in self.named_parameters()]
-        return {name for name in names if name.startswith(tuple(away)) or (not words and ".crossattention." in name)}
+        return {name for name in names if name.startswith(away) or (not words and ".crossattention." in name)}
 
 
 def _check(batch: Batch, tasks: Tasks, captions: bool = True) -> None:
