@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,16 @@ def _skip_reason(report: pytest.TestReport) -> str:
     """The words given to `pytest.skip`, without the place they were said at."""
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return text.removeprefix("Skipped: ")
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """A command run in this process sends the package's log to its file alone; the next test reads it again."""
+    log = logging.getLogger("valor_data")
+    before = (log.propagate, log.level, log.handlers[:])
+    yield
+    for handler in log.handlers:
+        if handler not in before[2]:
+            handler.close()
+    log.propagate, log.handlers[:] = before[0], before[2]
+    log.setLevel(before[1])
