@@ -137,7 +137,7 @@ def test_settings_that_changed_are_named(shards: Path, tmp_path: Path) -> None:
 
 
 def test_too_few_clips(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="fewer than a batch of 64|batch"):
+    with pytest.raises(ConfigError, match="batch"):
         train(on(shards, batch_size=64), tmp_path)
 
 
