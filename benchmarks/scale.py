@@ -3,14 +3,17 @@
     python benchmarks/scale.py 10000 100000 1000000
 
 Everything but media is real: a manifest is written and read, entered into a ledger, every clip gets an outcome
-of each stage and facts, the plan is made, every shard is recorded as finished, then the run is resumed. CPU
-seconds of this process; peak resident memory of a process of its own for each size.
+of each stage and facts, the plan is made, every shard is recorded as finished, the run is resumed; then the same
+shards are recorded by four parts, and their ledgers merged. CPU seconds of this process; peak resident memory of a
+process of its own for each size.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,6 +70,8 @@ def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any])
     sharding = ShardSection(workers=1)
     with Driver(work, stages=["shard"]) as driver:
         timed("plan", lambda: plan(driver, sharding))
+    shutil.copytree(work.root, folder / "parts")
+    with Driver(work, stages=["shard"]) as driver:
         timed("shards", lambda: finish_all(driver, sharding))
     with Ledger(work.ledger, read_only=True) as ledger:
         status = timed("status", lambda: read_status(ledger))
@@ -78,6 +83,29 @@ def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any])
         report = timed("resume shard", lambda: run_shard(driver, sharding, "av"))
         if report.total(Status.WAITING) or not report.done:
             raise SystemExit("the resumed run found work to do")
+    in_parts(WorkDir.at(folder / "parts"), sharding, timed)
+
+
+def in_parts(work: Any, sharding: Any, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
+    """The same shards, recorded by the drivers of four parts, and the merge of their ledgers."""
+    from valor_data.road import Driver
+    from valor_data.road.parts import merge_parts
+
+    drivers = timed("cut", lambda: [Driver(work.of_part(f"{number}/4")) for number in range(1, 5)])
+    for number, opened in enumerate(drivers, 1):
+        with opened as driver:
+            timed(f"shards, {number}/4", functools.partial(finish_all, driver, sharding))
+    merged = timed("merge", lambda: merge_parts(work))
+    if merged.num_shards != -(-merged_clips(work) // sharding.max_clips):
+        raise SystemExit("the merge lost shards")
+
+
+def merged_clips(work: Any) -> int:
+    """Clips of the manifest in a work folder's ledger."""
+    from valor_data.ledger import Ledger
+
+    with Ledger(work.ledger, read_only=True) as ledger:
+        return int(ledger.num_clips())
 
 
 def record_all(ledger: Any) -> None:
@@ -99,7 +127,7 @@ def plan(driver: Any, section: Any) -> None:
     """Fixes the plan of shards."""
     from valor_data.road.shard_plan import fix_plan
 
-    fix_plan(driver, section, (), lambda: section.max_clips, replan=False)
+    fix_plan(driver, section, (), lambda: section.max_clips)
 
 
 def finish_all(driver: Any, section: Any) -> None:
@@ -112,7 +140,7 @@ def finish_all(driver: Any, section: Any) -> None:
     settings = SampleSettings.of(section, "av")
     driver.work.index.mkdir(parents=True, exist_ok=True)
     driver.work.shards.mkdir(parents=True, exist_ok=True)
-    for state in shard_states(driver, settings)[0]:
+    for state in shard_states(driver, settings, driver.output())[0]:
         (driver.work.shards / f"{state.name}.tar").write_bytes(b"x")
         told = {"digest": state.digest, "num_samples": state.num_wanted, "tar_bytes": 1, "tar_sha256": "",
                 "dropped_here": {}}  # fmt: skip
