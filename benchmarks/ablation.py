@@ -92,9 +92,8 @@ def main() -> None:
             print(f"<!-- {name}, seed {seed}: {rows[name][-1]} -->", flush=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     print(f"\n## {datetime.date.today()}, {platform.machine()}, Python {platform.python_version()}, commit {commit}")
-    print(
-        f"`tiny`, {options.steps} steps of {options.batch_size} clips, {options.seeds} seeds: mean (least–greatest), %\n"
-    )
+    size = f"`tiny`, {options.steps} steps of {options.batch_size} clips, {options.seeds} seeds"
+    print(f"{size}: mean (least–greatest), %\n")
     print(f"| trained with | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, runs in rows.items():
         cells = [cell([run[column] for run in runs if column in run]) for column in columns]
