@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -165,8 +166,10 @@ def _sound(
     if held.mel is None or not any(end > start for start, end in spans):
         slices = settings.mel.count, settings.num_mel_bins, settings.mel.length
         return torch.zeros(slices), torch.zeros(slices[0], slices[2], dtype=torch.bool), False
-    mel = read_mel(held.mel, settings.num_mel_bins)
-    return *cut_mel(mel, settings.mel, rng), True
+    slices, valid = cut_mel(read_mel(held.mel, settings.num_mel_bins), settings.mel, rng)
+    if not math.isfinite(float(slices.sum())):  # of what was chosen: looking at all of it would double the cost
+        raise BrokenSampleError("mel.npy: holds values that are no numbers")
+    return slices, valid, True
 
 
 def read_mel(data: bytes, num_mel_bins: int) -> NDArray[Any]:
@@ -185,8 +188,6 @@ def read_mel(data: bytes, num_mel_bins: int) -> NDArray[Any]:
         raise BrokenSampleError(f"mel.npy: no array ({error})") from None
     if mel.ndim != 2 or mel.shape[1] != num_mel_bins or not len(mel) or mel.dtype.kind != "f":
         raise BrokenSampleError(f"mel.npy: {mel.dtype} of shape {mel.shape}; expected floats [T, {num_mel_bins}]")
-    if not np.isfinite(mel).all():
-        raise BrokenSampleError("mel.npy: holds values that are no numbers")
     return mel
 
 
