@@ -164,8 +164,9 @@ def _sound(
         raise BrokenSampleError("no mel.npy, although the set was made with sound")
     spans = details.get("audio_spans", [[0.0, 1.0]])
     if held.mel is None or not any(end > start for start, end in spans):
-        slices = settings.mel.count, settings.num_mel_bins, settings.mel.length
-        return torch.zeros(slices), torch.zeros(slices[0], slices[2], dtype=torch.bool), False
+        count, length = settings.mel.count, settings.mel.length
+        nothing = torch.zeros(count, settings.num_mel_bins, length)
+        return nothing, torch.zeros(count, length, dtype=torch.bool), False
     slices, valid = cut_mel(read_mel(held.mel, settings.num_mel_bins), settings.mel, rng)
     if not math.isfinite(float(slices.sum())):  # of what was chosen: looking at all of it would double the cost
         raise BrokenSampleError("mel.npy: holds values that are no numbers")
