@@ -157,7 +157,9 @@ def plain_webdataset(tars: list[str]) -> Iterator[tuple[torch.Tensor, torch.Tens
     data = webdataset.WebDataset(tars, shardshuffle=False, empty_check=False).decode("pil")
     for sample in data:
         names = sorted(name for name in sample if name.endswith(".jpg"))
-        pictures = [sample[name].resize((SIZE, SIZE)) for name in (names[i] for i in (1, 4, 6, 8))]
+        pictures = [
+            sample[name].resize((SIZE, SIZE), Image.Resampling.BILINEAR) for name in (names[i] for i in (1, 4, 6, 8))
+        ]
         frames = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)
         mel = torch.from_numpy(sample["mel.npy"][:SLICE].astype(np.float32).T)
         text = WORDS.encode([sample["json"]["captions"][0]["text"]], 40)[0]

@@ -61,4 +61,5 @@ def print_mel(found: MelStatistics) -> None:
     out.print(table)
     if found.num_silent_clips:
         out.print(f"{found.num_silent_clips:,} of the clips have no sound and are not in the figures")
-    out.print("\nVALOR uses mean -4.2677 and std 4.5690, AudioSet's of another front end (16 kHz, 128 bands)")
+    out.print(f"\nin [train]: mel_mean = {found.mean:.6g}, mel_std = {found.std:.6g}")
+    out.print("VALOR uses -4.2677 and 4.5690, AudioSet's figures of another front end (16 kHz, 128 bands)")
