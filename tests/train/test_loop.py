@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +103,49 @@ def test_two_processes_and_one(shards: Path, tmp_path: Path, parallel: str) -> N
     assert ("validation/retrieval/tva/text_to_clip/r1" in measured) == (parallel == "ddp")
     model = load_model(run).model
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_go_on_as_if_undisturbed(shards: Path, tmp_path: Path, parallel: str) -> None:
+    command = program(shards, tmp_path, "--parallel", parallel, "--steps", "3", "--save-every", "1", "--workers", "1")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",
+              "--rdzv-endpoint", "127.0.0.1:0"]  # fmt: skip
+    run = tmp_path / "runs" / "first"
+    done = subprocess.run([*launch, *command[1:]], capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr
+    before, last = outcomes(run), Checkpoints(run).at(3)
+    weights = load_model(last).model.state_dict()
+    shutil.move(last, tmp_path / "last")
+    again = subprocess.run([*launch, *command[1:]], capture_output=True, text=True, env=environment(), check=False)
+    assert "goes on behind step 2" in again.stdout, again.stderr
+    assert outcomes(run) == before
+    found = load_model(last).model.state_dict()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+@pytest.mark.slow
+def test_compiled_and_in_bfloat16_it_learns_much_the_same(shards: Path, tmp_path: Path) -> None:
+    plain = train(on(shards, name="plain", steps=2), tmp_path).figures
+    low = train(on(shards, name="low", steps=2, precision="bf16"), tmp_path).figures
+    compiled = train(on(shards, name="compiled", steps=2, compile=True), tmp_path).figures
+    assert low["loss"] == pytest.approx(plain["loss"], rel=0.02) and low["loss"] != plain["loss"]
+    assert compiled["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+
+
+def test_a_disk_that_does_not_take_a_checkpoint(shards: Path, tmp_path: Path) -> None:
+    """No file may be longer than a megabyte: one line, what was there is untouched, and nothing half is left."""
+    section = on(shards, steps=4)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(ValorDataError, match=r"^the checkpoint of step 2 could not be written to .*checkpoints "):
+            train(section, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "runs" / "first" / "checkpoints").iterdir())
+    assert train(section, tmp_path).steps == 4
 
 
 def test_what_a_checkpoint_holds_and_which_are_kept(shards: Path, tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
+
 from valor_data.config import TrainSection
-from valor_data.errors import ConfigError
+from valor_data.errors import ConfigError, ValorDataError
 from valor_data.train.convert import Converted
 from valor_data.train.settings import section_from_dict
 from valor_data.train.text import Vocabulary
@@ -186,13 +188,23 @@ class Checkpoints:
             step: steps done.
             fill: writes the files into a folder.
             best: what `best_score` is to give from now on, where this one is the best so far.
+
+        Raises:
+            ValorDataError: the disk does not take it; nothing is left of it.
         """
         final, aside = self.at(step), self.folder / f".{self.at(step).name}.part"
         self.clear()
         aside.mkdir(parents=True)
-        fill(aside)
-        for path in aside.iterdir():
-            flush_to_disk(path)
+        try:
+            fill(aside)
+            for path in aside.iterdir():
+                flush_to_disk(path)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+            shutil.rmtree(aside, ignore_errors=True)
+            raise ValorDataError(
+                f"the checkpoint of step {step} could not be written to {self.folder} ({str(error).splitlines()[0]}): "
+                "see whether the disk is full, and run the command again; the checkpoints before it are untouched"
+            ) from error
         flush_to_disk(aside)
         _remove(final)  # of this step there can only be one that was taken up behind it
         aside.rename(final)

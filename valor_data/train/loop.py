@@ -172,9 +172,11 @@ class _Run:
     def _loop(self, done: int, report: TrainReport) -> None:
         section, steps = self.section, self.learner.steps
         batches = self._batches()
-        began, clips = time.perf_counter(), 0
+        began, clips, waited = time.perf_counter(), 0, 0.0
         for step in range(done + 1, steps + 1):
+            asked = time.perf_counter()
             group = list(itertools.islice(batches, section.accumulate))
+            waited += time.perf_counter() - asked
             learned = self.learner.learn(group, step)
             clips += sum(len(batch) for _, batch in group) * self.ranks.world
             if self.ranks.is_first:
@@ -182,18 +184,19 @@ class _Run:
             last = step == steps
             if step % section.log_every == 0 or last:
                 now = time.perf_counter()
-                report.figures = self._write(step, learned, clips / (now - began))
-                began, clips = now, 0
+                speed = {"clips_per_second": clips / (now - began), "share_waiting": waited / (now - began)}
+                report.figures = self._write(step, learned, speed)
+                began, clips, waited = now, 0, 0.0
             if step % section.save_every == 0 or step % section.validate_every == 0 or last:
                 self._save(step, step % section.validate_every == 0 or last)
-                began, clips = time.perf_counter(), 0
+                began, clips, waited = time.perf_counter(), 0, 0.0
 
     def _batches(self) -> Iterator[Step]:
         """Epoch after epoch."""
         while True:
             yield from self.data
 
-    def _write(self, step: int, learned: Learned, clips_per_second: float) -> dict[str, float]:
+    def _write(self, step: int, learned: Learned, speed: Mapping[str, float]) -> dict[str, float]:
         figures = {
             **learned.losses,
             "lr": learned.lr,
@@ -201,7 +204,7 @@ class _Run:
             "temperature": learned.temperature,
             "epoch": float(self.data.epoch),
             "num_broken": float(self.data.num_broken),
-            "clips_per_second": clips_per_second,
+            **speed,
         }
         if self.metrics is not None:
             self.metrics.write(step, figures)

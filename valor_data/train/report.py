@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +76,8 @@ class Metrics:
         if section.wandb:
             import wandb
 
-            self._wandb = wandb.init(project="valor", name=section.name, dir=str(run), resume="allow")
+            same = hashlib.blake2b(str(run).encode(), digest_size=8).hexdigest()  # the run goes on there, too
+            self._wandb = wandb.init(project="valor", name=section.name, id=same, dir=str(run), resume="allow")
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Keeps the figures of a step."""
