@@ -4,12 +4,12 @@ For a row r and a column k, with w a softmax over a side's own tokens (paper, eq
 
     s(r, k) = ½ Σ_i w_i max_j ⟨r_i, k_j⟩ + ½ Σ_j w_j max_i ⟨r_i, k_j⟩
 
-The dot products, R·I·K·J numbers, are made block by block and only their maxima are kept; the backward pass knows
-from the places of the maxima which products it needs. T-V, T-A and T-AV come out of the same blocks: a maximum
+The dot products, R·I·K·J numbers, are made block of rows by block of rows, and nothing of them is kept but the
+scores: the backward pass makes each block once more. T-V, T-A and T-AV come out of the same blocks, as the maximum
 over video and audio tokens is the greater of the two maxima.
 
-    R  rows       I  tokens of a row       C  width
-    K  columns    J  tokens of a column, segment after segment (video, then audio)    G  segments
+    R  rows       I  tokens of a row       C  width     r  rows of a block
+    K  columns    J  tokens of a column, segment after segment (video, then audio)    G  groups
 """
 
 from __future__ import annotations
@@ -107,26 +107,30 @@ def _scores_of_side(
 ) -> dict[str, Tensor]:
     """The groups that have their rows in common, from one pass over the dot products."""
     parts = {letter: columns[letter] for letter in "tva" if any(letter in group[1:] for group in groups)}
-    sizes = [part.features.shape[1] for part in parts.values()]
     joined = Tokens.join(list(parts.values()), dim=1)
-    row_valid, column_valid = (None, None) if zero_padding else (rows.valid, joined.valid)
-    best_column, best_row = token_maxima(rows.features, joined.features, sizes, row_valid, column_valid)
-    if row_valid is not None:
-        best_row = best_row.masked_fill(~row_valid.any(1)[:, None, None], 0.0)
-    over_column = dict(zip(parts, best_column, strict=True))
-    over_row = dict(zip(parts, best_row.split(sizes, 1), strict=True))
-    row_weights = rows.weights()
-    found = {}
-    for group in groups:
-        inside = [letter for letter in parts if letter in group[1:]]
-        own = Tokens.join([parts[letter] for letter in inside], dim=1)
-        best = reduce(torch.maximum, [over_column[letter] for letter in inside])
-        if own.valid is not None and not zero_padding:
-            best = best.masked_fill(~own.valid.any(1), 0.0)
-        by_row = torch.bmm(row_weights[:, None], best)[:, 0]
-        by_column = (torch.cat([over_row[letter] for letter in inside], 1) * own.weights().T[None]).sum(1)
-        found[group] = (by_row + by_column) / 2
-    return found
+    inside = [[i for i, letter in enumerate(parts) if letter in group[1:]] for group in groups]
+    weights = torch.stack([_column_weights(list(parts.values()), members) for members in inside])
+    plan = _Plan(
+        segments=[part.features.shape[1] for part in parts.values()],
+        inside=inside,
+        row_valid=None if zero_padding else rows.valid,
+        column_valid=None if zero_padding else joined.valid,
+    )
+    left, right = rows.features, joined.features
+    device = left.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        left, right = left.to(dtype), right.to(dtype)
+    with torch.autocast(device, enabled=False):
+        found: Tensor = _Scores.apply(left, right, rows.weights(), weights, plan)
+    return dict(zip(groups, found, strict=True))
+
+
+def _column_weights(parts: list[Tokens], members: list[int]) -> Tensor:
+    """Weights of a group's column tokens, [K, J]: one softmax over its segments, 0 in the others."""
+    own = Tokens.join([parts[i] for i in members], dim=1).weights()
+    shares = dict(zip(members, own.split([parts[i].logits.shape[1] for i in members], 1), strict=True))
+    return torch.cat([shares.get(i, torch.zeros_like(part.logits).to(own)) for i, part in enumerate(parts)], 1)
 
 
 def _zeroed(tokens: Tokens) -> Tokens:
@@ -135,108 +139,153 @@ def _zeroed(tokens: Tokens) -> Tokens:
     return Tokens(tokens.features * tokens.valid[..., None], tokens.logits, tokens.valid)
 
 
-def token_maxima(
-    rows: Tensor,
-    columns: Tensor,
-    segments: Sequence[int],
-    row_valid: Tensor | None = None,
-    column_valid: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Greatest dot products of the tokens of every row with those of every column.
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What of the dot products belongs where.
 
-    Args:
-        rows: [R, I, C].
-        columns: [K, J, C].
-        segments: how many tokens each segment of J has; they add up to J.
-        row_valid: [R, I], bool: other tokens of a row take part in no maximum over I. None: all do.
+    Attributes:
+        segments: how many tokens each segment of J has.
+        inside: for each group the segments that are its columns.
+        row_valid: [R, I], bool: other tokens of a row take no part in maxima over I; None: all do.
         column_valid: [K, J], bool: the same over J.
-
-    Returns:
-        [G, R, I, K], the maxima over each segment of J, and [R, J, K], the maxima over I; float32. Where there is
-        none to choose from, about `HIDDEN`.
     """
-    with torch.autocast(rows.device.type, enabled=False):
-        if torch.is_autocast_enabled(rows.device.type):
-            dtype = torch.get_autocast_dtype(rows.device.type)
-            rows, columns = rows.to(dtype), columns.to(dtype)
-        found: tuple[Tensor, Tensor] = _Maxima.apply(rows, columns, list(segments), row_valid, column_valid)
-    return found
+
+    segments: list[int]
+    inside: list[list[int]]
+    row_valid: Tensor | None
+    column_valid: Tensor | None
+
+    def multiplied(self, block: slice) -> Tensor | None:
+        """The tokens of a block of rows that are multiplied at all, [r, I], bool; None: all.
+
+        On a CPU padding is left out; a GPU would have to be waited for to know how much there is.
+        """
+        packed = self.row_valid is not None and self.row_valid.device.type == "cpu"
+        return self.row_valid[block] if packed and self.row_valid is not None else None
+
+    def dots(self, rows: Tensor, columns: Tensor, block: slice) -> Tensor:
+        """Dot products of a block of rows, [r, I, J, K]; about `HIDDEN` where a token is not there.
+
+        Args:
+            rows: [R, I, C].
+            columns: [J·K, C], so that a maximum runs over whole lines of K.
+            block: of R.
+        """
+        part, there = rows[block], self.multiplied(block)
+        if there is None:
+            dots = part @ columns.mT
+        else:
+            dots = part.new_full((*part.shape[:2], columns.shape[0]), HIDDEN)
+            dots[there] = part[there] @ columns.mT
+        dots = dots.view(*part.shape[:2], sum(self.segments), -1)
+        if there is None and self.row_valid is not None:
+            dots += (~self.row_valid[block, :, None, None]) * HIDDEN
+        if self.column_valid is not None:
+            dots += (~self.column_valid.T) * HIDDEN
+        return dots
+
+    def blocks(self, rows: Tensor, num_columns: int) -> list[slice]:
+        """Slices of R whose dot products fit a block."""
+        per_row = rows.shape[1] * sum(self.segments) * num_columns
+        step = max(1, BLOCK_ELEMENTS.get(rows.device.type, BLOCK_ELEMENTS["cuda"]) // max(1, per_row))
+        return [slice(start, start + step) for start in range(0, rows.shape[0], step)]
+
+    def present_rows(self, block: slice) -> Tensor | float:
+        """[r, 1, 1]: 0 for a row that has no token at all, else 1."""
+        return 1.0 if self.row_valid is None else self.row_valid[block].any(1)[:, None, None].float()
+
+    def present_columns(self) -> list[Tensor | float]:
+        """For each group, [K]: 0 for a column that has none of its tokens, else 1."""
+        if self.column_valid is None:
+            return [1.0] * len(self.inside)
+        parts = self.column_valid.split(self.segments, 1)
+        return [torch.cat([parts[i] for i in members], 1).any(1).float() for members in self.inside]
 
 
-class _Maxima(torch.autograd.Function):
-    """`token_maxima`, block of rows by block of rows; only maxima and their places are kept."""
+class _Scores(torch.autograd.Function):
+    """Scores of several groups, [G, R, K]. Nothing between the tokens and the scores is kept.
+
+    The backward pass makes each block of dot products once more, finds the places of its maxima, and writes what
+    comes back for them into a tensor of zeros, which two products turn into the gradients of both sides.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        rows: Tensor,
-        columns: Tensor,
-        segments: list[int],
-        row_valid: Tensor | None,
-        column_valid: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        num_rows, per_row, _ = rows.shape
-        num_columns, per_column, _ = columns.shape
-        left, right = _with_missing(rows, columns, row_valid, column_valid)
-        right = right.transpose(0, 1).flatten(0, 1).mT.contiguous()  # [C, J·K]: a maximum runs over whole lines
-        best_column = rows.new_empty((len(segments), num_rows, per_row, num_columns), dtype=torch.float32)
-        best_row = rows.new_empty((num_rows, per_column, num_columns), dtype=torch.float32)
-        column_place = torch.empty_like(best_column, dtype=_place_type(per_column))
-        row_place = torch.empty_like(best_row, dtype=_place_type(per_row))
-        for block in _blocks(num_rows, per_row * per_column * num_columns, rows.device.type):
-            dots = (left[block].flatten(0, 1) @ right).view(-1, per_row, per_column, num_columns)
-            value, place = dots.max(1)
-            best_row[block], row_place[block] = value, place
-            for i, part in enumerate(dots.split(segments, 2)):
-                value, place = part.max(2)
-                best_column[i, block], column_place[i, block] = value, place
-        ctx.save_for_backward(rows, columns, column_place, row_place)
-        ctx.segments = segments
-        return best_column, best_row
+        ctx: Any, rows: Tensor, columns: Tensor, row_weights: Tensor, column_weights: Tensor, plan: _Plan
+    ) -> Tensor:
+        flat = columns.transpose(0, 1).flatten(0, 1)
+        present = plan.present_columns()
+        found = row_weights.new_empty((len(plan.inside), rows.shape[0], columns.shape[0]))
+        for block in plan.blocks(rows, columns.shape[0]):
+            dots = plan.dots(rows, flat, block)
+            best_row = dots.amax(1).float() * plan.present_rows(block)
+            over = [part.amax(2) for part in dots.split(plan.segments, 2)]
+            for group, members in enumerate(plan.inside):
+                best = reduce(torch.maximum, [over[i] for i in members]).float()
+                by_row = torch.bmm(row_weights[block, None], best)[:, 0] * present[group]
+                by_column = (best_row * column_weights[group].T).sum(1)
+                found[group, block] = (by_row + by_column) / 2
+        ctx.save_for_backward(rows, columns, row_weights, column_weights)
+        ctx.plan = plan
+        return found
 
     @staticmethod
-    def backward(ctx: Any, column_grad: Tensor, row_grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, columns, column_place, row_place = ctx.saved_tensors
-        segments: list[int] = ctx.segments
-        per_row, per_column, num_columns = rows.shape[1], columns.shape[1], columns.shape[0]
-        flat = columns.transpose(0, 1).flatten(0, 1)  # [J·K, C]
-        rows_grad = torch.empty_like(rows)
-        flat_grad = torch.zeros_like(flat, dtype=torch.float32)
-        for block in _blocks(rows.shape[0], per_row * per_column * num_columns, rows.device.type):
-            grad = row_grad.new_zeros((rows[block].shape[0], per_row, per_column, num_columns))
-            grad.scatter_(1, row_place[block].long()[:, None], row_grad[block][:, None])
-            for i, part in enumerate(grad.split(segments, 2)):
-                part.scatter_add_(2, column_place[i, block].long()[:, :, None], column_grad[i, block][:, :, None])
-            dots_grad = grad.view(-1, per_column * num_columns).to(rows.dtype)
-            rows_grad[block] = (dots_grad @ flat).view_as(rows_grad[block])
-            flat_grad += dots_grad.mT @ rows[block].flatten(0, 1)
-        columns_grad = flat_grad.view(per_column, num_columns, -1).transpose(0, 1).to(columns.dtype)
-        return rows_grad, columns_grad, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, columns, row_weights, column_weights = ctx.saved_tensors
+        plan: _Plan = ctx.plan
+        grad = grad / 2
+        to_rows = torch.stack([one * there for one, there in zip(grad, plan.present_columns(), strict=True)])
+        flat = columns.transpose(0, 1).flatten(0, 1)
+        rows_grad, row_weights_grad = torch.zeros_like(rows), torch.empty_like(row_weights)
+        flat_grad = torch.zeros_like(flat, dtype=torch.promote_types(flat.dtype, torch.float32))
+        column_weights_grad = torch.zeros_like(column_weights)
+        for block in plan.blocks(rows, columns.shape[0]):
+            dots = plan.dots(rows, flat, block)
+            back = torch.zeros_like(dots)
+            best, place = dots.max(1)
+            present = plan.present_rows(block)
+            column_weights_grad += torch.einsum("grk,rjk->gkj", grad[:, block], best.float() * present)
+            pulled = torch.einsum("grk,gkj->rjk", grad[:, block], column_weights) * present
+            back.scatter_(1, place[:, None], pulled[:, None].to(back.dtype))
+            row_weights_grad[block] = _over_columns(dots, back, row_weights[block], to_rows[:, block], plan)
+            there = plan.multiplied(block)
+            lines, part = back.flatten(2), rows[block]
+            if there is None:
+                rows_grad[block] = lines @ flat
+                flat_grad += lines.flatten(0, 1).mT @ part.flatten(0, 1)
+            else:
+                lines, part = lines[there], part[there]
+                rows_grad[block][there] = lines @ flat
+                flat_grad += lines.mT @ part
+        columns_grad = flat_grad.view(columns.shape[1], columns.shape[0], -1).transpose(0, 1).to(columns.dtype)
+        return rows_grad, columns_grad, row_weights_grad, column_weights_grad, None
 
 
-def _with_missing(
-    rows: Tensor, columns: Tensor, row_valid: Tensor | None, column_valid: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Both sides with extra places by which a dot product with a missing token becomes about `HIDDEN`."""
-    extra_rows, extra_columns = [rows], [columns]
-    for valid, own, other in (
-        (row_valid, extra_rows, extra_columns),
-        (column_valid, extra_columns, extra_rows),
-    ):
-        if valid is not None:
-            own.append(((~valid) * HIDDEN).to(rows.dtype)[..., None])
-            other.append(torch.ones_like(other[0][..., :1]))
-    return torch.cat(extra_rows, -1), torch.cat(extra_columns, -1)
+def _over_columns(dots: Tensor, back: Tensor, row_weights: Tensor, grad: Tensor, plan: _Plan) -> Tensor:
+    """The part of the backward pass that goes through the maxima over J.
 
+    Args:
+        dots: [r, I, J, K].
+        back: the same shape; what comes back for each dot product is added to it.
+        row_weights: [r, I].
+        grad: [G, r, K], half of what comes back for the scores.
+        plan: of segments and groups.
 
-def _place_type(size: int) -> torch.dtype:
-    return torch.uint8 if size <= 256 else torch.int32
-
-
-def _blocks(num_rows: int, elements_per_row: int, device: str) -> list[slice]:
-    """Slices of rows whose dot products fit a block."""
-    step = max(1, BLOCK_ELEMENTS.get(device, BLOCK_ELEMENTS["cuda"]) // max(1, elements_per_row))
-    return [slice(start, start + step) for start in range(0, num_rows, step)]
+    Returns:
+        [r, I]: what comes back for the weights.
+    """
+    best, place = zip(*[part.max(2) for part in dots.split(plan.segments, 2)], strict=True)
+    weights_grad = torch.zeros_like(row_weights)
+    pulled = [torch.zeros_like(one, dtype=row_weights.dtype) for one in best]
+    for members, one_grad in zip(plan.inside, grad, strict=True):
+        greatest, winner = torch.stack([best[i] for i in members]).max(0)
+        weights_grad += torch.bmm(greatest.float(), one_grad[:, :, None])[:, :, 0]
+        pull = row_weights[:, :, None] * one_grad[:, None, :]
+        for number, i in enumerate(members):
+            pulled[i] += pull if len(members) == 1 else pull * (winner == number)
+    for part, where, one in zip(back.split(plan.segments, 2), place, pulled, strict=True):
+        part.scatter_add_(2, where[:, :, None], one[:, :, None].to(part.dtype))
+    return weights_grad
 
 
 @torch.no_grad()
