@@ -21,7 +21,7 @@ from valor_data.errors import ConfigError, ShardError
 from valor_data.train.batch import Batch
 from valor_data.train.data import EvaluationData
 from valor_data.train.gather import gather_objects
-from valor_data.train.retrieval import Encodings, Gallery, rows_of
+from valor_data.train.retrieval import Encodings, Gallery, first_rows, rows_of
 from valor_data.train.tasks import Tasks
 from valor_data.train.valor import Valor
 from valor_data.train.written import answer_worth, caption_worth, write_lines
@@ -34,6 +34,8 @@ class EvalSettings:
     """How to measure.
 
     Attributes:
+        every_caption: retrieval asks with every caption of a clip, whether or not the loader gives a row for each;
+            else with those of the loader's rows.
         dsl: retrieval also with dual softmax, which looks at all queries of the test at once.
         num_beams: for captions; 1 is greedy. VALOR: 3. Answers are always greedy.
         max_words: longest caption, in word pieces. VALOR: 30.
@@ -42,6 +44,7 @@ class EvalSettings:
         bfloat16: encoders and decoder in bfloat16 where it pays; similarities stay float32.
     """
 
+    every_caption: bool = True
     dsl: bool = False
     num_beams: int = 3
     max_words: int = 30
@@ -57,9 +60,9 @@ class Evaluation:
     Attributes:
         scores: `retrieval/tva/text_to_clip/r1`, …; shares in percent, ranks from 1.
         keys: of the clips, sorted.
-        num_clips: clips behind the scores of a task and group, `retrieval/tva`, ….
+        num_clips: clips (for answers, questions) behind the scores of a task and group, `retrieval/tva`, ….
         notes: what a reader of the scores must know.
-        predictions: by task and group, `caption/tva`, what was written, by key of the clip or id of the question.
+        predictions: by task and group, `caption/tva`, what was written, by key of the clip or `key#id` of the question.
     """
 
     scores: dict[str, float]
@@ -160,7 +163,7 @@ def _answers(model: Valor, data: EvaluationData, group: str, settings: EvalSetti
     return Evaluation(
         scores={f"{name}/{measure}": value for measure, value in answer_worth(lines, data.vocabulary).items()},
         keys=tuple(lines),
-        num_clips={name: len(lines)},
+        num_clips={name: sum(bool(line.references) for line in lines.values())},
         notes=tuple(_notes(data)),
         predictions={name: {key: line.text for key, line in lines.items()}},
     )
@@ -172,8 +175,18 @@ def _encode(model: Valor, data: EvaluationData, tasks: Tasks, settings: EvalSett
     letters = "".join(tasks.contrastive)
     for batch in new_clips(step.batch for step in data):
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16):
-            encodings.add(model, batch.to(device), letters)
+            encodings.add(model, batch.to(device), letters, _queries(batch, data, settings).to(device))
     return encodings
+
+
+def _queries(batch: Batch, data: EvaluationData, settings: EvalSettings) -> Batch:
+    """The captions that ask for a batch's clips, a row each; a clip without any has none."""
+    references = batch.references or [[] for _ in batch.keys]
+    if not settings.every_caption:
+        return rows_of(batch, [row for row, texts in enumerate(references) if texts])
+    asking = [(batch.keys[row], text) for row in first_rows(batch.keys) for text in references[row]]
+    ids = data.vocabulary.encode([text for _, text in asking], data.settings.text.max_tokens)
+    return Batch([key for key, _ in asking], captions=ids)
 
 
 def new_clips(batches: Iterable[Batch]) -> Iterable[Batch]:

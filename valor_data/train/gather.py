@@ -5,7 +5,8 @@ N  items of this process    M  items of all processes, in the order of the proce
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -31,9 +32,24 @@ def gather_objects(own: ItemT) -> list[ItemT]:
     return [item for item in found if item is not None]
 
 
-def from_first(value: ItemT | None) -> ItemT | None:
-    """The first process's object, on all of them."""
-    return gather_objects([value])[0][0]
+def on_first(work: Callable[[], ItemT]) -> ItemT:
+    """Does something on the first process alone and gives its result to all; what it raises, all raise.
+
+    Args:
+        work: what is to be done once.
+    """
+    found: list[tuple[ItemT | None, Exception | None]] = [(None, None)]
+    if rank() == 0:
+        try:
+            found = [(work(), None)]
+        except Exception as error:  # noqa: BLE001 - raised below, where the others wait
+            found = [(None, error)]
+    if num_ranks() > 1:
+        dist.broadcast_object_list(found, src=0)
+    result, error = found[0]
+    if error is not None:
+        raise error
+    return cast(ItemT, result)
 
 
 def highest(own: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ from valor_data.train.valor import Valor
 ROWS_AT_ONCE = 1024
 """Rows compared with 512 columns together: about 100 MB beside the matrix, whatever the size of the set."""
 
+TEXTS_AT_ONCE = 512
+"""Captions encoded together: clips of some sets have forty each."""
+
 _SIDES = {"t": "text", "va": "clip", "v": "clip", "a": "clip"}
 
 
@@ -54,13 +57,14 @@ class Encodings:
     owners: list[int] = field(default_factory=list)
     num_wordless: int = 0
 
-    def add(self, model: Valor, batch: Batch, letters: str) -> None:
+    def add(self, model: Valor, batch: Batch, letters: str, queries: Batch) -> None:
         """Encodes a batch whose clips are all new.
 
         Args:
             model: in evaluation mode.
-            batch: rows of a clip stand together; a row without words has an empty reference list.
+            batch: clips; of those that have several rows the first is taken.
             letters: modalities that will be compared.
+            queries: keys and `captions` of these clips, as many of a clip as it has.
         """
         firsts = first_rows(batch.keys)
         place = {key: len(self.keys) + number for number, key in enumerate(batch.keys[row] for row in firsts)}
@@ -75,17 +79,19 @@ class Encodings:
         self.keys += place
         self.has_sound += [True] * len(firsts) if seen.has_sound is None else seen.has_sound.tolist()
         if "t" in letters:
-            self._add_texts(model, batch, place)
+            self._add_texts(model, batch, queries)
+            self.owners += [place[key] for key in queries.keys]
+            self.num_wordless += len(place) - len(set(queries.keys))
 
-    def _add_texts(self, model: Valor, batch: Batch, place: Mapping[str, int]) -> None:
-        if batch.captions is None:
+    def _add_texts(self, model: Valor, batch: Batch, queries: Batch) -> None:
+        if batch.captions is None or queries.captions is None:
             raise ConfigError("retrieval needs captions, and the batch has none")
-        written = [row for row in range(len(batch)) if batch.references is None or batch.references[row]]
-        owners = [place[batch.keys[row]] for row in written]
-        tokens = model.embed(Batch(batch.keys, captions=batch.captions))["t"].to("cpu")
-        self.texts.append(tokens[torch.tensor(written, dtype=torch.int64)])
-        self.owners += owners
-        self.num_wordless += len(place) - len(set(owners))
+        if not len(queries):  # none of any shape but the right one
+            self.texts.append(model.embed(Batch(batch.keys[:1], captions=batch.captions[:1]))["t"][:0].to("cpu"))
+        for start in range(0, len(queries), TEXTS_AT_ONCE):
+            part = slice(start, start + TEXTS_AT_ONCE)
+            words = Batch(queries.keys[part], captions=queries.captions[part])
+            self.texts.append(model.embed(words)["t"].to("cpu"))
 
     def of(self, letter: str) -> Tokens:
         """All tokens of a modality."""
@@ -94,7 +100,10 @@ class Encodings:
 
 def first_rows(keys: Sequence[str]) -> list[int]:
     """The first row of each clip of a batch."""
-    return list({key: row for row, key in reversed(list(enumerate(keys)))}.values())[::-1]
+    found: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        found.setdefault(key, row)
+    return list(found.values())
 
 
 def rows_of(batch: Batch, rows: Sequence[int]) -> Batch:

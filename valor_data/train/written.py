@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from valor_data.errors import ConfigError
 from valor_data.train.batch import Batch
 from valor_data.train.caption_scores import score_captions
 from valor_data.train.data import EvaluationData
-from valor_data.train.gather import from_first, gather_objects
-from valor_data.train.gather import rank as own_rank
+from valor_data.train.gather import gather_objects, on_first
 from valor_data.train.retrieval import rows_of
 from valor_data.train.text import Vocabulary
 from valor_data.train.valor import Valor
@@ -40,20 +40,22 @@ def write_lines(
         bfloat16: the precision of the encoders and the decoder.
 
     Returns:
-        By key of the clip, or id of the question; in their order.
+        By key of the clip, or by `key#id` of the question; in their order. What there is nothing to look at for is
+        left out: clips without sound where the group is sound alone.
     """
     device = model.contrast.temperature.device
     own: dict[str, Line] = {}
     for _, batch in data:
-        names = batch.question_keys if task == "qa" else batch.keys
-        todo = _first_of_each(names or [], own)
-        references = _references(names or [], batch)
+        batch = rows_of(batch, _seen_or_heard(model, batch, group))
+        names = _names(batch) if task == "qa" else batch.keys
+        todo = _first_of_each(names, own)
+        references = _references(names, batch)
         if todo:
             part = rows_of(batch, todo)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 found = model.generate(part.to(device), group, task=task, num_beams=num_beams, max_tokens=max_tokens)
             for row, ids in zip(todo, found, strict=True):
-                own[(names or [])[row]] = Line(data.vocabulary.decode(ids), ())
+                own[names[row]] = Line(data.vocabulary.decode(ids), ())
         for name, texts in references.items():
             known = own[name]
             own[name] = Line(known.text, tuple(dict.fromkeys((*known.references, *texts))))
@@ -61,6 +63,19 @@ def write_lines(
     for part_of_all in gather_objects(own):
         everything |= part_of_all
     return dict(sorted(everything.items()))
+
+
+def _seen_or_heard(model: Valor, batch: Batch, group: str) -> list[int]:
+    """Rows that a group is for: of clips without sound none in `ta`, unless the reference's arithmetic is asked for."""
+    if group != "ta" or batch.has_sound is None or model.config.reference_exact:
+        return list(range(len(batch)))
+    return [row for row, heard in enumerate(batch.has_sound.tolist()) if heard]
+
+
+def _names(batch: Batch) -> list[str]:
+    """What tells the questions of a set apart: ids may be the clip's own, so its key goes before them."""
+    keys = batch.question_keys or []
+    return [name if name.startswith(key) else f"{key}#{name}" for key, name in zip(batch.keys, keys, strict=True)]
 
 
 def _first_of_each(names: Sequence[str], done: Mapping[str, Line]) -> list[int]:
@@ -84,31 +99,29 @@ def caption_worth(lines: Mapping[str, Line], tokenizer: str) -> tuple[dict[str, 
     Raises:
         ConfigError: no clip has a caption to compare with.
     """
-    told: tuple[dict[str, float], int, list[str]] | None = None
-    if own_rank() == 0:
-        found = score_captions(
-            {key: line.text for key, line in lines.items()},
-            {key: line.references for key, line in lines.items()},
-            tokenizer=tokenizer,
-        )
-        told = (found.scores, found.num_clips, list(found.notes))
-    answer = from_first(told)
-    return ({}, 0, []) if answer is None else answer
+    texts = {key: line.text for key, line in lines.items()}
+    references = {key: line.references for key, line in lines.items()}
+    found = on_first(lambda: score_captions(texts, references, tokenizer=tokenizer))
+    return found.scores, found.num_clips, list(found.notes)
 
 
 def answer_worth(lines: Mapping[str, Line], vocabulary: Vocabulary) -> dict[str, float]:
     """Share of questions whose answer is, word for word, one of those given, in percent.
 
-    Both sides are read as the model reads and writes words: lower case, in word pieces, unknown ones alike.
+    Both sides are read as the model reads and writes words: in lower case, in word pieces. What the vocabulary cannot
+    spell is no answer. Where the reference deletes punctuation, so does the loader (`train.clean_up`).
+
+    Raises:
+        ConfigError: no question has an answer to compare with.
     """
     asked = [line for line in lines.values() if line.references]
-    right = sum(_as_written(line.text, vocabulary) in _all_as_written(line.references, vocabulary) for line in asked)
-    return {"accuracy": 100.0 * right / max(len(asked), 1)}
+    if not asked:
+        raise ConfigError("no question has an answer to compare with: give some with --captions")
+    right = sum(is_right(line, vocabulary) for line in asked)
+    return {"accuracy": 100.0 * right / len(asked)}
 
 
-def _all_as_written(texts: Iterable[str], vocabulary: Vocabulary) -> set[str]:
-    return {_as_written(text, vocabulary) for text in texts}
-
-
-def _as_written(text: str, vocabulary: Vocabulary) -> str:
-    return vocabulary.decode(vocabulary.ids(text))
+def is_right(line: Line, vocabulary: Vocabulary) -> bool:
+    """Whether an answer is one of its references."""
+    known = [ids for ids in map(vocabulary.ids, line.references) if ids and vocabulary.unknown not in ids]
+    return vocabulary.ids(line.text) in known
