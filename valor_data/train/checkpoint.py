@@ -202,16 +202,16 @@ class Checkpoints:
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
             shutil.rmtree(aside, ignore_errors=True)
             raise ValorDataError(
-                f"the checkpoint of step {step} could not be written to {self.folder} ({str(error).splitlines()[0]}): "
+                f"the checkpoint of step {step} could not be written to {self.folder} ({(str(error) or type(error).__name__).splitlines()[0]}): "
                 "see whether the disk is full, and run the command again; the checkpoints before it are untouched"
             ) from error
+        if best is not None:  # before the name: a kill between the two makes this step, and so its name, again
+            with written_aside(self.run / BEST) as path:
+                path.write_text(json.dumps(dict(best)) + "\n", encoding="utf-8")
         flush_to_disk(aside)
         _remove(final)  # of this step there can only be one that was taken up behind it
         aside.rename(final)
         flush_to_disk(self.folder)
-        if best is not None:
-            with written_aside(self.run / BEST) as path:
-                path.write_text(json.dumps(dict(best)) + "\n", encoding="utf-8")
         self._prune()
         return final
 
