@@ -46,9 +46,9 @@ def on_first(work: Callable[[], ItemT]) -> ItemT:
             found = [(None, error)]
     if num_ranks() > 1:
         dist.broadcast_object_list(found, src=0)
-    result, error = found[0]
-    if error is not None:
-        raise error
+    result, raised = found[0]
+    if raised is not None:
+        raise raised
     return cast(ItemT, result)
 
 
