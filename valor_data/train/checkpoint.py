@@ -203,7 +203,8 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             why = (str(error) or type(error).__name__).splitlines()[0]
             raise ValorDataError(
-                f"the checkpoint of step {step} could not be written to {self.folder} ({why}): see whether the disk is full, and run the command again; the checkpoints before it are untouched"
+                f"the checkpoint of step {step} could not be written to {self.folder} ({why}): see whether the "
+                "disk is full, and run the command again; the checkpoints before it are untouched"
             ) from error
         if best is not None:  # before the name: a kill between the two makes this step, and so its name, again
             with written_aside(self.run / BEST) as path:
