@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +16,22 @@ import torch
 from small_sets import make_clip, write_set
 
 from valor_data.clip import Caption, Clip, Question
+from valor_data.config import ShardSection
 from valor_data.errors import ConfigError
+from valor_data.ledger import Outcome
+from valor_data.media.mel import MelSettings
+from valor_data.shard.sample import SampleRequest, SampleSettings, make_members
+from valor_data.shard.tar import TarFile
 from valor_data.train.caption_scores import plain_tokens, score_captions
 from valor_data.train.checkpoint import Trained
 from valor_data.train.data import DataSet, EvaluationData, LoaderSettings
-from valor_data.train.describe import describe_files
+from valor_data.train.describe import batch_of, describe_files
 from valor_data.train.evaluate import EvalSettings, evaluate_fully
+from valor_data.train.intake import Request, take
 from valor_data.train.java import HOW_TO_ADD, JavaError, find_java, meteor_score, ptb_tokens
 from valor_data.train.loop import train
 from valor_data.train.pictures import PictureSettings
+from valor_data.train.settings import completed, loader_settings
 from valor_data.train.tasks import parse_tasks
 from valor_data.train.text import Vocabulary
 from valor_data.train.written import Line, answer_worth
@@ -87,8 +96,6 @@ def test_plain_words_are_near_to_java_s(text: str) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model that has learned nothing, over its own words."""
-    from dataclasses import replace
-
     from train.test_loop import QUICK
 
     from valor_data.config import TrainDataSection
@@ -140,15 +147,72 @@ def test_any_file_is_described(run: Path, shared: Path) -> None:
     media = shared / "media"
     files = [
         media / "audible/chrome.mp4", media / "no_audio/bikes.mp4", media / "audio_only/test-pod.m4a",
-        media / "hostile/derived_html_named.mp4", media / "nothing.mp4",
+        media / "silent/sample_15fps_720p_1s.mp4", media / "hostile/derived_html_named.mp4", media / "nothing.mp4",
+        media / "audio_only/sample_audio_only_15s.mp4",
     ]  # fmt: skip
-    found = describe_files(files, run / "runs" / "first", span=(0.0, 2.0), num_beams=1)
-    assert [one.caption is not None for one in found] == [True, True, True, False, False]
-    assert found[1].note == "from the picture alone: there is no sound"
-    assert found[2].note == "from the sound alone: there is no picture"
-    assert [one.problem.split(":")[0] for one in found[3:]] == ["not_media", "missing"]
-    with pytest.raises(ConfigError, match="the end must come after the start"):
-        describe_files(files, run / "runs" / "first", span=(3.0, 2.0))
+    found = describe_files(files, run / "runs" / "first", span=(0.0, 1.0), num_beams=1)
+    assert [one.caption is not None for one in found] == [True, True, True, True, False, False, False]
+    assert [one.note for one in found[:4]] == [
+        "",
+        "from the picture alone: there is no sound",
+        "from the sound alone: there is no picture",
+        "from the picture alone: the sound is silent",
+    ]
+    assert [one.problem.split(":")[0] for one in found[4:6]] == ["not_media", "missing"]
+    assert found[6].problem == "no_video: no picture track; silent: -150 dBFS"
+
+
+def test_what_of_a_file_is_described(run: Path, shared: Path) -> None:
+    audible, checkpoint = [shared / "media/audible/chrome.mp4"], run / "runs" / "first"
+    whole = describe_files(audible, checkpoint, span=(25.0, None), num_beams=1)[0]
+    assert (whole.start, round(whole.end, 1)) == (25.0, 30.0)  # ten seconds on, or the end
+    deaf = describe_files(audible, checkpoint, span=(0.0, 1.0), modalities="v", num_beams=1)[0]
+    assert deaf.caption is not None and deaf.note == ""
+    late = describe_files(audible, checkpoint, span=(40.0, None))[0]
+    assert late.problem == "short: the file ends at 30.0 s, the span begins at 40"
+    long = describe_files(audible, checkpoint, span=(0.0, 4000.0))[0]
+    assert long.problem == "too_long: 4000 s were asked for; at most 600 can be told"
+    with pytest.raises(ConfigError, match="the end must come after the start") as refusal:
+        describe_files(audible, checkpoint, span=(3.0, 2.0), modalities="va")
+    assert "--modalities va: expected one of av, v, a" in str(refusal.value)
+
+
+def test_a_file_is_seen_as_a_shard_of_it_is(run: Path, shared: Path, tmp_path: Path) -> None:
+    """The batch of a file is the loader's of a shard that `shard` made of it, to the last bit."""
+    path, clip = shared / "media/audible/mp4parser_v2.mp4", Clip("mp4parser_v", 1.0, 7.0, captions=(Caption("x"),))
+    settings = SampleSettings.of(ShardSection(), "av")
+    made = make_members(
+        SampleRequest(1, clip, path, 0.0, None, "{}", ""), settings, lambda facts: Outcome.kept(), tmp_path
+    )
+    (tmp_path / "shards").mkdir()
+    with TarFile(tmp_path / "shards" / "test-000000.tar") as tar:
+        tar.add_sample(clip.key or "", made.members or {})
+    trained = loaded(run)
+    loader = replace(loader_settings(completed(trained.settings, ""), trained.model.config), workers=0)
+    data = EvaluationData(DataSet(shards=tmp_path, task="cap%tva", split="test"), loader, trained.vocabulary)
+    expected = next(iter(data)).batch
+    taken = take(Request(path, 1.0, 7.0, "av", MelSettings.valor()))
+    assert taken.features is not None
+    batch = batch_of(taken.features, "av", (1.0, 7.0), trained)
+    for name in ("frames", "mel", "mel_valid", "has_sound"):
+        assert torch.equal(getattr(batch, name), getattr(expected, name)), name
+
+
+@pytest.mark.timeout(180)
+def test_hostile_files_end_in_a_line_each(run: Path, shared: Path) -> None:
+    """In a process of their own; nothing is left behind."""
+    files = sorted((shared / "media" / "hostile").iterdir())
+    before = set(Path(tempfile.gettempdir()).glob("valor-data-*"))
+    found = describe_files(files, run / "runs" / "first", span=(0.0, 2.0), num_beams=1, isolated=True)
+    assert [Path(one.file) for one in found] == files
+    assert all((one.caption is None) == bool(one.problem) for one in found)
+    problems = {Path(one.file).name: one.problem.split(":")[0] for one in found}
+    assert problems["derived_html_named.mp4"] == "not_media"
+    assert problems["derived_zero_byte.mp4"] == "empty"
+    assert problems["prog_8s_enc_dashinit.mp4"] == "undecodable"
+    assert set(Path(tempfile.gettempdir()).glob("valor-data-*")) <= before | set(
+        Path(tempfile.gettempdir()).glob("valor-data-test-*")
+    )
 
 
 @pytest.mark.timeout(120)

@@ -70,6 +70,7 @@ def caption_command(
     checkpoint: Annotated[Path, typer.Option(help="A run, one of its checkpoints, or a converted model.")],
     start: Annotated[float, typer.Option(min=0, help="Second to begin at.")] = 0.0,
     end: Annotated[float | None, typer.Option(help="Second to end at.", show_default="ten after the start")] = None,
+    modalities: Annotated[str, typer.Option(help="What to look at and listen to: av, v or a.")] = "av",
     beams: Annotated[int, typer.Option(min=1, help="1 is greedy.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Json = False,
@@ -79,7 +80,9 @@ def caption_command(
     from valor_data.cli.output import print_json
     from valor_data.train.describe import describe_files
 
-    found = describe_files(files, checkpoint, span=(start, end), num_beams=beams, device=device)
+    found = describe_files(
+        files, checkpoint, span=(start, end), modalities=modalities, num_beams=beams, device=device, isolated=True
+    )
     if as_json:
         print_json([one.to_dict() for one in found])
     else:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from valor_data.errors import ClipError, ConfigError
-from valor_data.media.extract import ClipFeatures, extract_clip
-from valor_data.media.frames import FrameSettings
+from valor_data.config import MODALITIES
+from valor_data.errors import ConfigError
+from valor_data.media.extract import ClipFeatures
 from valor_data.media.mel import MelSettings
-from valor_data.media.probe import probe
+from valor_data.train.batch import Batch
 from valor_data.train.checkpoint import Trained, load_model
+from valor_data.train.intake import Intake, Isolated, Request, take
 from valor_data.train.parallel import together
 from valor_data.train.samples import ClipSettings, collate, hold, make_ready
 from valor_data.train.settings import completed, loader_settings
 
-CLIP_SECONDS = 10.0
-"""Of a file whose end is not asked for: VALOR's clips."""
-
-NOTES = {"av": "", "v": "from the picture alone: there is no sound", "a": "from the sound alone: there is no picture"}
-"""What a reader of a caption must know, by what it was written from."""
+MAX_WORDS = 30
+"""Longest caption, in word pieces: VALOR's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,10 @@ def describe_files(
     checkpoint: Path,
     *,
     span: tuple[float, float | None] = (0.0, None),
+    modalities: str = "av",
     num_beams: int = 3,
     device: str = "auto",
+    isolated: bool = False,
 ) -> list[Described]:
     """Writes a caption for each file.
 
@@ -67,63 +69,61 @@ def describe_files(
         files: videos.
         checkpoint: a run, a checkpoint, or a converted model.
         span: seconds of the file to describe; an end of None is ten seconds after the start, or the file's end.
+        modalities: `av`, `v` or `a`: what to look at and listen to, where it is there.
         num_beams: 1 is greedy.
         device: `auto`, `cpu` or `cuda`.
+        isolated: files are opened in a process of their own, for those of strangers. A script must then keep to
+            Python's rule for processes: what it does stands under `if __name__ == "__main__"`.
 
     Raises:
-        ConfigError: no model there, or a span that ends before it begins.
+        ConfigError: no model there, a span that ends before it begins, or no such modalities.
     """
     start, end = span
+    problems = []
     if end is not None and end <= start:
-        raise ConfigError(f"--end is {end:g} and --start {start:g}: the end must come after the start")
+        problems.append(f"--end is {end:g} and --start {start:g}: the end must come after the start")
+    if modalities not in MODALITIES:
+        problems.append(f"--modalities {modalities}: expected one of {', '.join(MODALITIES)}")
+    if problems:
+        raise ConfigError(problems)
     trained = load_model(checkpoint)
-    with together(device) as ranks:
-        trained.model.to(ranks.device).eval()
-        return [_describe(file, trained, start, end, num_beams) for file in files]
-
-
-def _describe(file: Path, trained: Trained, start: float, end: float | None, num_beams: int) -> Described:
-    try:
-        length = probe(file).duration_seconds
-        last = start + CLIP_SECONDS if end is None else end
-        if length is not None and end is None:
-            last = min(last, length)
-        if last <= start:
-            raise ClipError("short", f"the file ends at {length:.1f} s, the span begins at {start:g}")
-        features, modalities = _features(file, start, last, trained)
-    except ClipError as refusal:
-        return Described(str(file), None, problem=str(refusal))
-    group = "t" + "".join(letter for letter in "va" if letter in modalities)
-    batch = _batch(features, modalities, (start, last), trained)
-    device = trained.model.contrast.temperature.device
-    found = trained.model.generate(batch.to(device), group, num_beams=num_beams)
-    note = {
-        "av": "",
-        "v": "from the picture alone: there is no sound",
-        "a": "from the sound alone: there is no picture",
-    }
-    return Described(str(file), trained.vocabulary.decode(found[0]), note=note[modalities], start=start, end=last)
-
-
-def _features(file: Path, start: float, end: float, trained: Trained) -> tuple[ClipFeatures, str]:
-    """Pictures and sound of a span, or the one of them that is there."""
     mel = MelSettings.valor() if trained.model.config.sound.mel_bins == 64 else MelSettings.ast()
-    try:
-        return extract_clip(file, 0.0, start, end, FrameSettings(), mel, "av"), "av"
-    except ClipError as refusal:
-        rest = {"no_audio": "v", "no_video": "a"}.get(refusal.reason)
-        if rest is None:
-            raise
-    return extract_clip(file, 0.0, start, end, FrameSettings(), mel, rest), rest
+    opener: AbstractContextManager[Callable[[Request], Intake]] = (
+        Isolated() if isolated else contextlib.nullcontext(take)
+    )
+    with together(device) as ranks, opener as take_one:
+        trained.model.to(ranks.device).eval()
+        requests = [Request(file, start, end, modalities, mel) for file in files]
+        return [_describe(trained, request.file, take_one(request), num_beams) for request in requests]
 
 
-def _batch(features: ClipFeatures, modalities: str, span: tuple[float, float], trained: Trained) -> Any:
-    """A batch of one, made by the loader's own steps."""
+def _describe(trained: Trained, file: Path, found: Intake, num_beams: int) -> Described:
+    if found.features is None:
+        return Described(str(file), None, problem=found.problem)
+    group = "t" + "".join(letter for letter in "va" if letter in found.modalities)
+    batch = batch_of(found.features, found.modalities, (found.start, found.end), trained)
+    batch = batch.to(trained.model.contrast.temperature.device)
+    ids = trained.model.generate(batch, group, num_beams=num_beams, max_tokens=MAX_WORDS)[0]
+    return Described(str(file), trained.vocabulary.decode(ids), note=found.note, start=found.start, end=found.end)
+
+
+def batch_of(features: ClipFeatures, modalities: str, span: tuple[float, float], trained: Trained) -> Batch:
+    """A batch of one clip, made by the loader's own steps.
+
+    Args:
+        features: what was taken.
+        modalities: what of it is used.
+        span: seconds of the file.
+        trained: whose sizes and choices count.
+    """
     section = completed(trained.settings, "")
     loader = loader_settings(section, trained.model.config)
-    bins = trained.model.config.sound.mel_bins
     settings = ClipSettings(
-        modalities=modalities, pictures=loader.pictures, mel=loader.mel, text=loader.text, num_mel_bins=bins
+        modalities=modalities,
+        pictures=loader.pictures,
+        mel=loader.mel,
+        text=loader.text,
+        num_mel_bins=trained.model.config.sound.mel_bins,
     )
     details = {
         "key": "file", "video_id": "file", "start": span[0], "end": span[1], "split": "test", "modalities": modalities,
