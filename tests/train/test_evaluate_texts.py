@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -34,7 +35,7 @@ from valor_data.train.pictures import PictureSettings
 from valor_data.train.settings import completed, loader_settings
 from valor_data.train.tasks import parse_tasks
 from valor_data.train.text import Vocabulary
-from valor_data.train.written import Line, answer_worth
+from valor_data.train.written import Line, answer_worth, is_right
 
 REFERENCES = {
     "a": ["a red ball bounces while a low hum sounds"],
@@ -82,9 +83,56 @@ def test_with_java() -> None:
     words = ptb_tokens(["The man's dog doesn't stop - ever!", "", "A well-known T-shirt."])
     assert words[0] == ["the", "man", "'s", "dog", "does", "n't", "stop", "ever"]
     assert words[1] == []
-    assert 0.2 < meteor_score(["a dog barks", "a dog"], [["a dog barks"], ["people sing on a stage"]]) < 0.9
+    written = {"a": "a red ball bounces", "b": "a green square spins", "c": "a dog", "d": ""}
+    found = score_captions(written, REFERENCES)
+    assert found.tokenizer == "ptb" and found.notes == ()
+    assert list(found.scores) == ["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
+    assert 10 < found.scores["meteor"] < 60
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    assert not children.exists() or not any("java" in comm_of(pid) for pid in children.read_text().split())
+
+
+def comm_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+def test_java_that_fails_costs_what_runs_on_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A `java` that is there and ends at once, as where memory is short."""
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'Could not reserve enough space' >&2\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = score_captions({key: texts[0] for key, texts in REFERENCES.items()}, REFERENCES)
-    assert found.tokenizer == "ptb" and "meteor" in found.scores and found.notes == ()
+    assert found.tokenizer == "plain" and "meteor" not in found.scores
+    assert "Could not reserve enough space" in found.notes[0]
+    with pytest.raises(JavaError, match=r"METEOR failed: .*1\.2 GB of memory"):
+        meteor_score(["a"] * 2_000, [["b " * 50]] * 2_000)
+
+
+def test_scores_by_hand() -> None:
+    """Two clips are perfect. In clip a three words are shared, in order, of 4 written and 5 given, and one pair."""
+    written = {"a": "a cat sat down", "b": "one two three four", "c": "five six seven eight"}
+    references = {"a": ["a cat then sat there"], "b": ["one two three four"], "c": ["five six seven eight"]}
+    found = score_captions(written, references, tokenizer="plain").scores
+    precision, recall = 3 / 4, 3 / 5
+    rouge = (1 + 1.2**2) * precision * recall / (recall + 1.2**2 * precision)
+    assert found["rouge_l"] == pytest.approx(100 * (rouge + 2) / 3)
+    # of clip a: its words' cosine, weighed alike (each is in one clip), 3 of √4·√5; pairs: 1 of 3 and 4; lengths
+    # differ by one word, σ 6; longer runs share nothing. Ten times the mean over 1 to 4 words.
+    likeness = 10 / 4 * (3 / (4 * 5) ** 0.5 + 1 / (3 * 4) ** 0.5) * math.exp(-1 / 72)
+    assert found["cider"] == pytest.approx(100 * (likeness + 10 + 10) / 3)
+
+
+def test_captions_that_cannot_be_scored() -> None:
+    with pytest.raises(ConfigError, match="no clip has a caption to compare with: give some with --captions"):
+        score_captions({"a": "b"}, {"a": [" ", "..."]}, tokenizer="plain")
+    with pytest.raises(ConfigError, match="tokenizer 'coco': expected one of auto, ptb, plain"):
+        score_captions({"a": "b"}, REFERENCES, tokenizer="coco")
+    found = score_captions({"a": "a red ball"}, REFERENCES, tokenizer="plain")
+    assert found.scores["cider"] == 0 and "with one clip it is 0" in found.notes[0]
 
 
 @pytest.mark.parametrize("text", ["It's 3.5 km, isn't it?", "A T-shirt - blue.", "«Été» à la mer"])
@@ -141,6 +189,32 @@ def test_answers(run: Path) -> None:
     assert 0 <= found.scores["qa/tva/accuracy"] <= 100
     lines = {"1": Line("None", ("none", "2")), "2": Line("two", ("2",)), "3": Line("x", ())}
     assert answer_worth(lines, vocabulary)["accuracy"] == 50.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [("None", "none", True), ("t - shirt", "T-shirt", True), ("café", "cafe", True), ("two", "too", False),
+     ("", "", False), ("[UNK]", "漢", False), ("漢", "漢", False), ("one", "one two", False)],
+)  # fmt: skip
+def test_an_answer_is_right_word_for_word(answer: str, reference: str, right: bool) -> None:
+    """Case, accents and the space around a hyphen are beyond BERT's vocabulary; what it cannot spell is no answer."""
+    vocabulary = Vocabulary.learn(["none t-shirt cafe two too one [unk]"] * 2, 200)
+    assert is_right(Line(answer, (reference,)), vocabulary) is right
+
+
+def test_questions_without_any_answer(run: Path) -> None:
+    with pytest.raises(ConfigError, match="no question has an answer to compare with"):
+        answer_worth({"1": Line("x", ())}, loaded(run).vocabulary)
+
+
+def test_ids_that_are_the_clip_s_own_do_not_run_together(run: Path, tmp_path: Path) -> None:
+    """Every clip has a question named 1."""
+    shards = write_set(tmp_path, [5], clip_of=lambda n: make_clip(n, (), [Question("1", "what ?", ("none",))]))
+    model, vocabulary, _ = loaded(run)
+    settings = LoaderSettings(batch_size=2, workers=0, pictures=PictureSettings(count=2, size_px=64))
+    data = EvaluationData(DataSet(shards=shards, task="qa%tva", split=""), settings, vocabulary)
+    found = evaluate_fully(model, data, parse_tasks("qa%tva"))
+    assert found.num_clips == {"qa/tva": 5} and len(found.predictions["qa/tva"]) == 5
 
 
 def test_any_file_is_described(run: Path, shared: Path) -> None:

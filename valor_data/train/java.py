@@ -21,6 +21,8 @@ HOW_TO_ADD = "install a Java runtime (Debian, Ubuntu: apt-get install default-jr
 _DEADLINE_SECONDS = 900.0
 """For all captions of a test: a hundred times what the largest needs."""
 
+_ENDED = "it ended before it had answered; it needs 1.2 GB of memory"
+
 _UTF_8 = "-Dfile.encoding=UTF-8"  # whatever the locale says
 
 
@@ -107,15 +109,18 @@ def _ask_meteor(
 def _answer(process: subprocess.Popen[bytes], *parts: str) -> str:
     if process.stdin is None:
         raise ValueError("no pipe")
-    process.stdin.write((" ||| ".join(parts) + "\n").encode())
-    process.stdin.flush()
+    try:
+        process.stdin.write((" ||| ".join(parts) + "\n").encode())
+        process.stdin.flush()
+    except BrokenPipeError:
+        raise ValueError(_ENDED) from None
     return _line(process)
 
 
 def _line(process: subprocess.Popen[bytes]) -> str:
     line = process.stdout.readline() if process.stdout else b""
     if not line:
-        raise ValueError("it ended before it had answered; it needs 1.2 GB of memory")
+        raise ValueError(_ENDED)
     return line.decode().strip()
 
 
