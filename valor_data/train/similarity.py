@@ -25,7 +25,7 @@ from torch import Tensor
 HIDDEN = -1e4
 """Dot product with a token that is not there: below any cosine, and finite in half precision."""
 
-BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 26}
+BLOCK_ELEMENTS = {"cpu": 1 << 17, "cuda": 1 << 26}
 """Dot products in one block: on a CPU what fits its cache, on a GPU a quarter of a gigabyte."""
 
 
@@ -240,25 +240,53 @@ class _Scores(torch.autograd.Function):
         flat_grad = torch.zeros_like(flat, dtype=torch.promote_types(flat.dtype, torch.float32))
         column_weights_grad = torch.zeros_like(column_weights)
         for block in plan.blocks(rows, columns.shape[0]):
-            dots = plan.dots(rows, flat, block)
-            back = torch.zeros_like(dots)
-            best, place = dots.max(1)
-            present = plan.present_rows(block)
-            column_weights_grad += torch.einsum("grk,rjk->gkj", grad[:, block], best.float() * present)
-            pulled = torch.einsum("grk,gkj->rjk", grad[:, block], column_weights) * present
-            back.scatter_(1, place[:, None], pulled[:, None].to(back.dtype))
-            row_weights_grad[block] = _over_columns(dots, back, row_weights[block], to_rows[:, block], plan)
+            weights = row_weights[block], column_weights
+            halves = grad[:, block], to_rows[:, block]
+            back, row_weights_grad[block], moved = _through_maxima(rows, flat, weights, halves, plan, block)
+            column_weights_grad += moved
             there = plan.multiplied(block)
-            lines, part = back.flatten(2), rows[block]
             if there is None:
-                rows_grad[block] = lines @ flat
-                flat_grad += lines.flatten(0, 1).mT @ part.flatten(0, 1)
+                rows_grad[block] = back @ flat
+                flat_grad += back.flatten(0, 1).mT @ rows[block].flatten(0, 1)
             else:
-                lines, part = lines[there], part[there]
-                rows_grad[block][there] = lines @ flat
-                flat_grad += lines.mT @ part
+                back = back[there]
+                rows_grad[block][there] = back @ flat
+                flat_grad += back.mT @ rows[block][there]
+            del back  # or it would lie beside the next block
         columns_grad = flat_grad.view(columns.shape[1], columns.shape[0], -1).transpose(0, 1).to(columns.dtype)
         return rows_grad, columns_grad, row_weights_grad, column_weights_grad, None
+
+
+def _through_maxima(
+    rows: Tensor,
+    flat: Tensor,
+    weights: tuple[Tensor, Tensor],
+    halves: tuple[Tensor, Tensor],
+    plan: _Plan,
+    block: slice,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From scores back to dot products and weights, for a block of rows.
+
+    Args:
+        rows: [R, I, C].
+        flat: [J·K, C].
+        weights: of the block's rows, [r, I], and of each group's columns, [G, K, J].
+        halves: half of what comes back for the scores, [G, r, K]; the second time without columns that have no token.
+        plan: of segments and groups.
+        block: of R.
+
+    Returns:
+        What comes back for the dot products, [r, I, J·K], for the rows' weights, [r, I], and for the columns' weights,
+        [G, K, J].
+    """
+    dots, present = plan.dots(rows, flat, block), plan.present_rows(block)
+    back = torch.zeros_like(dots)
+    best, place = dots.max(1)
+    for_columns = torch.einsum("grk,rjk->gkj", halves[0], best.float() * present)
+    pulled = torch.einsum("grk,gkj->rjk", halves[0], weights[1]) * present
+    back.scatter_(1, place[:, None], pulled[:, None].to(back.dtype))
+    for_rows = _over_columns(dots, back, weights[0], halves[1], plan)
+    return back.flatten(2), for_rows, for_columns
 
 
 def _over_columns(dots: Tensor, back: Tensor, row_weights: Tensor, grad: Tensor, plan: _Plan) -> Tensor:
@@ -278,11 +306,13 @@ def _over_columns(dots: Tensor, back: Tensor, row_weights: Tensor, grad: Tensor,
     weights_grad = torch.zeros_like(row_weights)
     pulled = [torch.zeros_like(one, dtype=row_weights.dtype) for one in best]
     for members, one_grad in zip(plan.inside, grad, strict=True):
-        greatest, winner = torch.stack([best[i] for i in members]).max(0)
+        greatest = reduce(torch.maximum, [best[i] for i in members])
         weights_grad += torch.bmm(greatest.float(), one_grad[:, :, None])[:, :, 0]
         pull = row_weights[:, :, None] * one_grad[:, None, :]
-        for number, i in enumerate(members):
-            pulled[i] += pull if len(members) == 1 else pull * (winner == number)
+        for i in members:
+            wins = best[i] == greatest
+            pulled[i] += pull * wins
+            pull = pull * ~wins  # of equal segments the first one alone
     for part, where, one in zip(back.split(plan.segments, 2), place, pulled, strict=True):
         part.scatter_add_(2, where[:, :, None], one[:, :, None].to(part.dtype))
     return weights_grad
