@@ -95,7 +95,7 @@ def caption_command(
 
 def _print_published(recipe: str, scores: dict[str, float]) -> None:
     from valor_data.cli.output import console, plain_table
-    from valor_data.train.recipes import benchmark, published_beside
+    from valor_data.train.recipes import assumption, benchmark, published_beside
 
     rows = published_beside(recipe, scores)
     models = list(dict.fromkeys(model for _, _, figures in rows for model in figures))
@@ -104,6 +104,8 @@ def _print_published(recipe: str, scores: dict[str, float]) -> None:
         told = [f"{figures[model]:.1f}" if model in figures else "" for model in models]
         table.add_row(measure, "" if ours is None else f"{ours:.1f}", *told)
     console().print(table)
+    if assumption(recipe):
+        console().print(f"note: {assumption(recipe)}", markup=False)
 
 
 def _write(output: Path, tree: dict[str, Any]) -> None:

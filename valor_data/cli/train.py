@@ -72,6 +72,7 @@ def train_command(
     from valor_data.errors import ConfigError
     from valor_data.train.loop import train
     from valor_data.train.parallel import rank_of_environment
+    from valor_data.train.recipes import assumption
     from valor_data.train.settings import placed
     from valor_data.workdir import WorkDir
 
@@ -83,13 +84,15 @@ def train_command(
         "compile": compile_, "checkpoint_activations": checkpoint_activations, "reference_exact": reference_exact,
         "save_every": save_every,
     }  # fmt: skip
-    section = override(train_section(folder, config, recipe), options)
+    section = override(train_section(folder, config, recipe, preset), options)
     if data:
         section = replace(section, data=tuple(TrainDataSection(shards=place) for place in data))
     section = placed(section, Path.cwd())
     first = rank_of_environment() == 0
     if first:
         begin_log(folder, "train")
+        if recipe is not None and assumption(recipe):
+            typer.echo(assumption(recipe), err=True)
     try:
         report = train(section, folder.root, watcher=watcher(as_json or not first), restart=restart)
     except ConfigError as error:
@@ -151,20 +154,22 @@ def check_packages() -> None:
         raise ConfigError(f"training needs {', '.join(missing)}: pip install 'valor-data[train]'")
 
 
-def train_section(folder: Any, config: Path | None, recipe: str | None = None) -> Any:
+def train_section(folder: Any, config: Path | None, recipe: str | None = None, preset: str | None = None) -> Any:
     """The `[train]` of a TOML file, or of the work folder's valor.toml, over a benchmark's settings or the defaults.
 
     Raises:
         ConfigError: every problem at once.
     """
     from valor_data.config import config_from_dict, read_toml
-    from valor_data.train.recipes import benchmark
+    from valor_data.train.recipes import recipe_settings
     from valor_data.train.settings import placed
 
     path = config or folder.config
     tree = {} if config is None and not path.exists() else read_toml(path)
     if recipe is not None:
-        tree = {**tree, "train": {**benchmark(recipe).train, **tree.get("train", {})}}
+        given = tree.get("train", {})
+        size = preset or str(given.get("preset", "base"))
+        tree = {**tree, "train": {**recipe_settings(recipe, size), **given}}
     return placed(config_from_dict(tree, where=path.name if tree else "options").train, path.absolute().parent)
 
 
