@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -169,6 +170,30 @@ def test_going_on_equals_an_undisturbed_run(work: Path, tmp_path: Path, workers:
         while again.epoch < 2:
             rest += [fingerprint(step) for step in again]
         assert rest == whole[stopped:], f"taken up after {stopped} batches"
+
+
+def test_the_rest_of_a_pass_may_be_damaged_throughout(work: Path, tmp_path: Path) -> None:
+    """Taken up behind its last good sample, a pass ends and the next one begins; nothing is said to be unusable."""
+    sets = [DataSet(shards=damaged(tmp_path), task=TASK)]
+    behind_the_last = 0
+    for seed in range(8):
+        settings = replace(SMALL, seed=seed, batch_size=1, min_broken=1000)
+        data = TrainingData(sets, settings, WORDS)
+        states, whole = [], []
+        for step in data:
+            states.append(json.dumps(data.state()))
+            whole.append(fingerprint(step))
+        position = json.loads(states[21])["positions"][0][0]  # 22 of 27 are good
+        behind_the_last += position[0] == 0 and position[1] < 27
+        again = TrainingData(sets, settings, WORDS)
+        again.load_state(json.loads(states[21]))
+        assert [fingerprint(step) for step in again] == whole[22:]
+    assert behind_the_last, "no seed put a damaged sample last"
+
+
+def test_the_order_does_not_depend_on_where_the_set_lies(work: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(work, tmp_path / "elsewhere")
+    assert [fingerprint(s) for s in training(work)] == [fingerprint(s) for s in training(moved)]
 
 
 def damaged(folder: Path) -> Path:

@@ -133,7 +133,7 @@ class TrainingReader:
         self, source: OpenSet, share: Share, batch_size: int, shuffle: Shuffle, position: Position = (0, 0)
     ) -> None:
         self._source, self._share = source, share
-        self._batch_size, self._shuffle = batch_size, replace(shuffle, name=source.name)
+        self._batch_size, self._shuffle = batch_size, shuffle
         self.position = position
         self._clips: Iterator[ReadyClip] | None = None
         self.tally = Tally()
@@ -154,7 +154,7 @@ class TrainingReader:
             piece = training_piece(self._source.counts, self._batch_size, self._share, number, self._shuffle)
             draw = self._draw(piece)
             keep = functools.partial(hold, settings=self._source.clips, draw=draw)
-            num_good = 0
+            whole, num_good = start == 0, 0
             for raw in PieceReader(self._source.shards, piece, keep, start):
                 start += 1
                 self.position = (number, start)
@@ -162,7 +162,7 @@ class TrainingReader:
                 if clip is not None:
                     num_good += 1
                     yield clip
-            if not num_good and self.tally.broken:
+            if whole and not num_good and self.tally.broken:  # the rest of a pass says nothing about the set
                 raise nothing_usable(self._source, self.tally.broken[0])
             self.position = (number + 1, 0)
 
@@ -220,8 +220,9 @@ class TrainingBatches(IterableDataset[Loaded]):
         role = (self.first + worker) % workers
         share = replace(self.share, worker=role)
         readers = [
-            TrainingReader(source, share, self.batch_size, self.shuffle, position)
-            for source, position in zip(self.sets, self.positions[role], strict=True)
+            # the order is the same wherever the set lies, so its place has no part in it
+            TrainingReader(source, share, self.batch_size, replace(self.shuffle, name=f"set {number}"), position)
+            for number, (source, position) in enumerate(zip(self.sets, self.positions[role], strict=True))
         ]
         try:
             for number in range(self.first + worker, self.stop, workers):
