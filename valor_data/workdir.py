@@ -119,6 +119,11 @@ class WorkDir:
         return self.root / "deadlinks.parquet"
 
     @property
+    def version(self) -> Path:
+        """The version of the data set; see `publish.version`."""
+        return self.root / "version.json"
+
+    @property
     def media(self) -> Path:
         """Fetched media files."""
         return self.root / "media"
