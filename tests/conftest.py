@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import chromium, visitor  # noqa: F401 - fixtures for every room
 
 PROJECT = Path(__file__).resolve().parent.parent
 
