@@ -52,7 +52,8 @@ def colours() -> NDArray[np.uint8]:
         wanted[is_outside, 1:] *= 0.97
     linear = np.clip(_to_linear_rgb(wanted), 0.0, 1.0)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
+    palette: NDArray[np.uint8] = np.rint(encoded * 255).astype(np.uint8)
+    return palette
 
 
 def _to_linear_rgb(oklab: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,20 +79,20 @@ def mel_levels(mel: NDArray[Any], max_width: int, height: int | None = None) -> 
     """
     if mel.ndim != 2 or not mel.size:
         raise ValueError(f"a mel of shape {list(mel.shape)}: expected [frames, bands], both at least 1")
-    values = np.nan_to_num(mel.astype(np.float32), nan=FLOOR, posinf=CEILING, neginf=FLOOR)
+    values = np.nan_to_num(mel.astype(np.float64), nan=FLOOR, posinf=CEILING, neginf=FLOOR)
     values = _averaged(np.clip(values, FLOOR, CEILING), min(max_width, len(values)))
     values = _averaged(values.T, height or values.shape[1])
     levels = (values - FLOOR) / (CEILING - FLOOR) * (NUM_COLOURS - 1)
     return np.rint(levels[::-1]).astype(np.uint8)
 
 
-def _averaged(values: NDArray[np.float32], num_rows: int) -> NDArray[np.float32]:
+def _averaged(values: NDArray[np.float64], num_rows: int) -> NDArray[np.float64]:
     """Means of about equally many neighbouring rows; `[num_rows, …]`; a row is repeated where there are too few."""
     starts = np.arange(num_rows) * len(values) // num_rows
     if num_rows > len(values):
         return values[starts]
     sizes = np.diff(np.append(starts, len(values)))
-    means: NDArray[np.float32] = np.add.reduceat(values, starts, axis=0) / sizes[:, None]
+    means: NDArray[np.float64] = np.add.reduceat(values, starts, axis=0) / sizes[:, None]
     return means
 
 
