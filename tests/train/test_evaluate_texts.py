@@ -17,7 +17,7 @@ import torch
 from small_sets import make_clip, write_set
 
 from valor_data.clip import Caption, Clip, Question
-from valor_data.config import ShardSection
+from valor_data.config import ShardSection, TrainDataSection, TrainSection
 from valor_data.errors import ConfigError
 from valor_data.ledger import Outcome
 from valor_data.media.mel import MelSettings
@@ -32,7 +32,7 @@ from valor_data.train.intake import Request, take
 from valor_data.train.java import HOW_TO_ADD, JavaError, find_java, meteor_score, ptb_tokens
 from valor_data.train.loop import train
 from valor_data.train.pictures import PictureSettings
-from valor_data.train.settings import completed, loader_settings
+from valor_data.train.settings import completed, doubts, loader_settings
 from valor_data.train.tasks import parse_tasks
 from valor_data.train.text import Vocabulary
 from valor_data.train.written import Line, answer_worth, is_right
@@ -145,8 +145,6 @@ def test_plain_words_are_near_to_java_s(text: str) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model that has learned nothing, over its own words."""
     from train.test_loop import QUICK
-
-    from valor_data.config import TrainDataSection
 
     folder = tmp_path_factory.mktemp("run")
     shards = write_set(folder / "set", [12, 12], clip_of=asked)
@@ -311,6 +309,19 @@ def test_the_commands(run: Path, shared: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)[0]["problem"] == ""
+
+
+def test_what_was_never_learned_is_a_guess_and_said_so() -> None:
+    section = TrainSection(task="pt_contra%tva")
+    (line,) = doubts(section, "cap%tva")
+    assert line.startswith("the model was trained for pt_contra%tva, never to write captions: these are guesses; ")
+    assert doubts(section, "ret%tv") == () == doubts(TrainSection(), "pt_contra%tva_caption%tv")
+    assert [line.split("never ")[1].split(":")[0] for line in doubts(TrainSection(), "qa%tva")] == [
+        "to answer questions"
+    ]
+    assert doubts(replace(section, init="runs/pretrained"), "cap%tva") == (), "it may have learned it before"
+    mixed = replace(section, data=(TrainDataSection(shards="a"), TrainDataSection(shards="b", task="cap%tv")))
+    assert doubts(mixed, "cap%tv") == ()
 
 
 def test_the_model_is_left_as_it_was(run: Path) -> None:

@@ -11,7 +11,7 @@ from valor_data.train.checkpoint import checkpoint_folder, load_model
 from valor_data.train.data import DataSet, EvaluationData
 from valor_data.train.evaluate import EvalSettings, evaluate_fully
 from valor_data.train.parallel import together
-from valor_data.train.settings import completed, loader_settings
+from valor_data.train.settings import completed, doubts, loader_settings
 from valor_data.train.tasks import parse_tasks
 
 
@@ -44,6 +44,7 @@ def measure(
     """
     settings, tasks = settings or EvalSettings(), parse_tasks(task)
     model, vocabulary, section = load_model(checkpoint)
+    warned = doubts(section, task)
     given = {name: value for name, value in (changes or {}).items() if value is not None}
     section = completed(replace(section, **given), data)
     loader = loader_settings(section, model.config)
@@ -64,6 +65,6 @@ def measure(
         "scores": found.scores,
         "num_clips": found.num_clips,
         "certificate": found.certificate,
-        "notes": list(found.notes),
+        "notes": [*warned, *found.notes],
         "predictions": found.predictions,
     }

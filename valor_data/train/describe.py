@@ -22,7 +22,7 @@ from valor_data.train.checkpoint import Trained, load_model
 from valor_data.train.intake import Intake, Isolated, Request, take
 from valor_data.train.parallel import together
 from valor_data.train.samples import ClipSettings, collate, hold, make_ready
-from valor_data.train.settings import completed, loader_settings
+from valor_data.train.settings import completed, doubts, loader_settings
 
 MAX_WORDS = 30
 """Longest caption, in word pieces: VALOR's."""
@@ -36,7 +36,7 @@ class Described:
         file: as it was named.
         caption: what was written; None where the file cannot be described.
         problem: why not: a reason code and its detail.
-        note: what a reader must know: that there was no sound, or no picture.
+        note: what a reader must know: that there was no sound, or no picture, or that the model never learned to write.
         start: second of the file at which the described clip begins.
         end: second at which it ends.
     """
@@ -104,7 +104,8 @@ def _describe(trained: Trained, file: Path, found: Intake, num_beams: int) -> De
     batch = batch_of(found.features, found.modalities, (found.start, found.end), trained)
     batch = batch.to(trained.model.contrast.temperature.device)
     ids = trained.model.generate(batch, group, num_beams=num_beams, max_tokens=MAX_WORDS)[0]
-    return Described(str(file), trained.vocabulary.decode(ids), note=found.note, start=found.start, end=found.end)
+    note = "; ".join(filter(None, (found.note, *doubts(trained.settings, f"cap%{group}"))))
+    return Described(str(file), trained.vocabulary.decode(ids), note=note, start=found.start, end=found.end)
 
 
 def batch_of(features: ClipFeatures, modalities: str, span: tuple[float, float], trained: Trained) -> Batch:

@@ -63,6 +63,25 @@ RECIPES = {
 """VALOR-B's figures for `base`, VALOR-L's for `large` (its configuration; the paper says 1e-4 once for both)."""
 
 
+def doubts(section: TrainSection, asked: str) -> tuple[str, ...]:
+    """Tasks that a model is asked for and never learned, a line each; what it began from is not known here.
+
+    Args:
+        section: how it was trained.
+        asked: task string.
+    """
+    if section.init not in ("", "published"):
+        return ()  # it may have learned them before
+    learned = [parse_tasks(one.task or section.task) for one in section.data or (TrainDataSection(),)]
+    words = {"contrastive": "to compare", "caption": "to write captions", "qa": "to answer questions"}
+    return tuple(
+        f"the model was trained for {' and '.join(dict.fromkeys(task.text for task in learned))}, never {what}: "
+        "these are guesses; train it on, with --init RUN and a --task that has it"
+        for name, what in words.items()
+        if getattr(parse_tasks(asked), name) and not any(getattr(task, name) for task in learned)
+    )
+
+
 def completed(section: TrainSection, work: str) -> TrainSection:
     """The section with the preset's figures and the work folder where nothing was given.
 
