@@ -6,7 +6,9 @@ measured from second 0 of its video.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -161,6 +163,21 @@ def parse_key(key: str) -> tuple[str, Seconds, Seconds]:
 def open_key(video_id: str, start: Seconds) -> str:
     """Names a clip whose end is not known yet: `<video_id>_<start ms>_open`; replaced by its key at fetch."""
     return f"{escape_id(video_id)}_{to_ms(start):08d}_open"
+
+
+def certificate(keys: Iterable[str]) -> str:
+    """A hash of a set of clips, so that two labs can tell whether theirs is the same: 64 hex digits.
+
+    It is the SHA-256 of the keys, each once, sorted by their bytes, each with a newline behind it: what
+    `LC_ALL=C sort -u keys.txt | sha256sum` prints for a file of keys.
+
+    >>> certificate(["b_00000000_00001000", "a_00000000_00001000"])[:16]
+    '5a677576c69db42e'
+    """
+    hasher = hashlib.sha256()
+    for key in sorted({key.encode() for key in keys}):
+        hasher.update(key + b"\n")
+    return hasher.hexdigest()
 
 
 def to_ms_array(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

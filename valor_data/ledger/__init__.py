@@ -28,6 +28,7 @@ from valor_data.errors import ConfigError, ValorDataError
 from valor_data.ledger.clips import ClipTables
 from valor_data.ledger.fetching import FetchTables
 from valor_data.ledger.journal import BUSY_SECONDS, is_cut_short, journal_of
+from valor_data.ledger.looking import STANDING_COLUMNS, LookTables
 from valor_data.ledger.parts import PartTables, cut_part
 from valor_data.ledger.plan import PlanTables
 from valor_data.ledger.rows import Attempt, ClipRow, LazyRows, MediaRow, Outcome, PlannedClip, ShardRow, SyncReport
@@ -36,6 +37,7 @@ from valor_data.ledger.schema import MIGRATIONS, SCHEMA_VERSION, STAGES
 __all__ = [
     "SCHEMA_VERSION",
     "STAGES",
+    "STANDING_COLUMNS",
     "Attempt",
     "ClipRow",
     "LazyRows",
@@ -51,7 +53,7 @@ __all__ = [
 ]
 
 
-class Ledger(ClipTables, FetchTables, PlanTables, PartTables):
+class Ledger(ClipTables, FetchTables, PlanTables, PartTables, LookTables):
     """Opens, migrates, reads and writes the ledger. Use as a context manager.
 
     Args:

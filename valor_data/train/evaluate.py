@@ -10,13 +10,13 @@ get the same scores; every clip counts once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from valor_data.clip import certificate
 from valor_data.errors import ConfigError, ShardError
 from valor_data.train.batch import Batch
 from valor_data.train.data import EvaluationData
@@ -73,8 +73,8 @@ class Evaluation:
 
     @property
     def certificate(self) -> str:
-        """SHA-256 of the sorted keys, a line each: equal where the same clips were asked."""
-        return hashlib.sha256("".join(f"{key}\n" for key in self.keys).encode()).hexdigest()
+        """Hash of the keys, see `valor_data.clip.certificate`: equal where the same clips were asked."""
+        return certificate(self.keys)
 
 
 def evaluate(
