@@ -84,12 +84,13 @@ def why_command(
         return
     for answer in answers:
         if "rejected" in answer:
-            _print_rejected(answer)
+            print_rejected(answer)
         else:
             _print_why(answer)
 
 
-def _print_rejected(answer: dict[str, Any]) -> None:
+def print_rejected(answer: dict[str, Any]) -> None:
+    """Annotation rows of a clip that never entered the manifest."""
     from rich.markup import escape
 
     from valor_data.cli.output import console

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from valor_data.workdir import WorkDir
 
 LISTED = ("key", "video_id", "split", "status", "reason", "size_bytes", "members")
 """Columns of a shard's listing: those of its Parquet in `index/`."""
+
+_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.[^/]+", re.DOTALL)
+"""A member's name, its key first: cut at the first dot behind the folders, as webdataset does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,12 @@ class Stored:
         before = tarfile.BLOCKSIZE  # the member's header, by which a tar that was replaced is noticed
         try:
             data = read_range(self.shard.tar, offset - before, offset + size)
-            name = tarfile.TarInfo.frombuf(data[:before], "utf-8", "replace").name if data else ""
-        except (OSError, tarfile.TarError) as error:
+        except OSError as error:
             raise ShardError(f"{self.shard.tar}: {read_fault(error)}; was it moved or built again?") from error
-        is_long = len(f"{self.key}.{extension}") > tarfile.LENGTH_NAME
-        if (name != f"{self.key}.{extension}" and not is_long) or len(data) != before + size:
-            raise ShardError(
-                f"{self.shard.tar}: holds no {self.key}.{extension} where its index says; was it built again?"
-            )
+        name = f"{self.key}.{extension}"
+        named = data[: tarfile.LENGTH_NAME].rstrip(b"\0").decode(errors="replace")  # of a long name, a part
+        if not named or not (name.startswith(named) or name.endswith(named)) or len(data) != before + size:
+            raise ShardError(f"{self.shard.tar}: holds no {name} where its index says; was it built again?")
         return data[before:]
 
     def frames(self) -> list[str]:
@@ -146,10 +148,11 @@ def find_set(places: str | Path | Sequence[str | Path]) -> ShardSet:
 
 def sample_in(shard: Shard, key: str) -> Stored | None:
     """Where a sample lies in a shard; None when it is not there."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     table = shard.listing()
-    rows = table.filter(pc.equal(table["key"], key)).to_pylist()
+    rows = table.filter(pc.equal(table["key"], pa.scalar(key))).to_pylist()
     return stored_of(shard, rows[0]) if rows and rows[0]["members"] else None
 
 
@@ -228,9 +231,10 @@ def _scan(tar: str) -> Any:
 
     rows: dict[str, dict[str, Any]] = {}
     for name, offset, size in _headers(tar):
-        key, dot, _ = name.partition(".")
-        if not dot:
+        found = _MEMBER.fullmatch(name)
+        if found is None:
             continue
+        key = found[1]
         row = rows.setdefault(key, _unlisted(key, tar))
         row["members"].append({"name": name, "offset": offset, "size": size, "sha256": ""})
         row["size_bytes"] += size

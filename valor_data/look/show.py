@@ -41,6 +41,7 @@ class Shown:
         standing: how the shard's listing has it, (status, reason), where it has.
         stored: where its sample lies; None when it is in no shard.
         details: the sample's JSON; empty without a sample.
+        note: why its sample cannot be read although it should be there; else empty.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Shown:
     standing: tuple[str, str] | None
     stored: Stored | None
     details: dict[str, Any]
+    note: str = ""
 
     def mel(self) -> NDArray[Any] | None:
         """Its log-mel as it is stored, float16 `[T, n_mels]`; None without one.
@@ -77,6 +79,7 @@ class Shown:
             "annotation": None if self.clip is None else asdict(self.clip),
             "in_shard": None if self.standing is None else {"status": status, **_reason(reason)},
             "sample": None if self.stored is None else self._sample(self.stored),
+            "note": self.note,
         }
 
     def _sample(self, stored: Stored) -> dict[str, Any]:
@@ -97,19 +100,28 @@ def show_from_work(work: WorkDir, text: str) -> list[Shown]:
     """
     with Ledger(work.ledger, read_only=True) as ledger:
         answers = explain(ledger, text)
+    return [_of_work(work, why) for why in answers[:MAX_CLIPS]]
+
+
+def _of_work(work: WorkDir, why: Why) -> Shown:
+    key = why.clip.key or why.clip.identity
+    stored, note = None, ""
+    details: dict[str, Any] = {}
     try:
-        shards = {shard.name: shard for shard in find_set(work.root).shards} if any(w.shard for w in answers) else {}
-    except ShardError:
-        shards = {}
-    shown = []
-    for why in answers:
-        key = why.clip.key or why.clip.identity
-        shard = shards.get(why.shard or "")
-        stored = None if shard is None else sample_in(shard, key)
+        stored = None if why.shard is None else _sample_of_work(work, why.shard, key)
         details = {} if stored is None else json.loads(stored.read("json"))
-        clip = clip_of(details) if details else manifest_row(work.manifest, why.clip.manifest_row)
-        shown.append(Shown(key, clip, why, None, stored, details))
-    return shown
+    except (ShardError, ValueError) as error:
+        stored, note = None, str(error)
+    clip = clip_of(details) if details else manifest_row(work.manifest, why.clip.manifest_row)
+    return Shown(key, clip, why, None, stored, details, note)
+
+
+def _sample_of_work(work: WorkDir, name: str, key: str) -> Stored:
+    shard = next((one for one in find_set(work.root).shards if one.name == name), None)
+    stored = None if shard is None else sample_in(shard, key)
+    if stored is None:
+        raise ShardError(f"{name}: does not hold {key}, as the ledger says; run `valor-data shard`")
+    return stored
 
 
 def show_from_shards(shards: ShardSet, text: str) -> list[Shown]:
