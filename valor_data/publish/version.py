@@ -45,9 +45,11 @@ class Version:
         """
         if part not in PARTS:
             raise ConfigError(f"--bump {part}: expected one of {', '.join(PARTS)}")
-        place = PARTS.index(part)
-        numbers = [self.major, self.minor, self.patch]
-        return Version(*numbers[:place], numbers[place] + 1, *([0] * (2 - place)))
+        if part == "major":
+            return Version(self.major + 1)
+        if part == "minor":
+            return Version(self.major, self.minor + 1)
+        return Version(self.major, self.minor, self.patch + 1)
 
     @property
     def tag(self) -> str:
