@@ -25,6 +25,7 @@ ROOMS = (
     "workdir",
     "guard",
     "storage",
+    "tombstones",
     "ledger",
     "manifest",
     "media",

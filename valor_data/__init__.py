@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from valor_data.ledger import Ledger
     from valor_data.manifest import read_manifest
     from valor_data.shard.reader import Sample
+    from valor_data.tombstones import Tombstones, read_tombstones
 
 __version__ = "0.1.0"
 
@@ -45,15 +46,20 @@ __all__ = [
     "open_shards",
     "parse_key",
     "read_manifest",
+    "read_tombstones",
 ]
 
 
-def open_shards(folder: str | Path, *, split: str | None = None) -> Iterator[Sample]:
+def open_shards(
+    folder: str | Path, *, split: str | None = None, tombstones: Tombstones | None = None
+) -> Iterator[Sample]:
     """Reads the samples of finished shards, shard by shard, in the order they were written.
 
     Args:
         folder: a folder of tars (`WORK/shards`, `s3://bucket/set/shards`), or one tar.
         split: only shards named `<split>-*.tar`.
+        tombstones: what was removed from the set: left out. None: the list that lies beside the tars or one folder
+            above, if there is one; see `read_tombstones`.
 
     Returns:
         An iterator of samples: the clip with its captions, the pictures as JPEG bytes, the log-mel as
@@ -65,11 +71,12 @@ def open_shards(folder: str | Path, *, split: str | None = None) -> Iterator[Sam
     """
     from valor_data.errors import ShardError
     from valor_data.shard.reader import find_shards, read_samples
+    from valor_data.tombstones import tombstones_beside
 
     tars = find_shards(str(folder), split)
     if not tars:
         raise ShardError(f"{folder}: no shards{f' of split {split!r}' if split else ''} here; expected NAME-000000.tar")
-    return read_samples(tars)
+    return read_samples(tars, tombstones_beside(tars[0]) if tombstones is None else tombstones)
 
 
 def open_ledger(work: str | Path) -> Ledger:
@@ -94,6 +101,7 @@ _HOMES = {
     "valor_data.clip": ("Caption", "Clip", "Question", "make_key", "parse_key"),
     "valor_data.errors": ("REASONS", "ClipError", "ConfigError", "ManifestError", "ShardError", "ValorDataError"),
     "valor_data.manifest": ("read_manifest",),
+    "valor_data.tombstones": ("read_tombstones",),
 }
 
 

@@ -124,6 +124,21 @@ class WorkDir:
         return self.root / "version.json"
 
     @property
+    def tombstones(self) -> Path:
+        """What was removed from the set, as hashes."""
+        return self.root / "tombstones.parquet"
+
+    @property
+    def removal(self) -> Path:
+        """A removal that is under way; gone when it is over."""
+        return self.root / ".removal.json"
+
+    @property
+    def extensions(self) -> Path:
+        """Further sets of shards, aligned with the first by key and number; a folder each."""
+        return self.root / "extensions"
+
+    @property
     def media(self) -> Path:
         """Fetched media files."""
         return self.root / "media"

@@ -65,13 +65,24 @@ def manifest_command(
     ] = None,
     sample: Annotated[int | None, typer.Option(help="N clips at random.", metavar="N", rich_help_panel=_CHOICE)] = None,
     seed: Annotated[int, typer.Option(help="Which draw.", metavar="S", rich_help_panel=_CHOICE)] = 0,
+    tombstones: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list of what was removed from the set: it stays out.",
+            show_default="tombstones.parquet beside the manifest",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Check annotation files and write them as one manifest; rows that cannot be used go to rejects.parquet."""
     from valor_data.cli.output import print_json
     from valor_data.manifest import ManifestOptions, build_manifest, write_manifest
+    from valor_data.tombstones import FILE_NAME
 
     formats, splits = _by_file(format, "--format"), _by_file(split, "--split")
+    beside = output.absolute().parent / FILE_NAME
+    removed = tombstones or (beside if beside.exists() else "")
     options = ManifestOptions(
         format=formats.pop("", None),
         file_formats=formats,
@@ -89,6 +100,7 @@ def manifest_command(
         limit=limit,
         sample=sample,
         seed=seed,
+        tombstones=str(removed),
     )
     with _progress() as report:
         result = build_manifest(files, options=options, progress=report)

@@ -133,6 +133,7 @@ class TrainDataSection:
     split: str = setting("train", "of a folder, the tars of this split; empty: all")
     weight: float = setting(1.0, "how often it is drawn among several sets", minimum=1e-9)
     captions: str = setting("", "an annotation file whose captions take the place of those in the shards")
+    tombstones: str = setting("", "a list of what was removed from it since; empty: the one beside the shards")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,7 @@ class TrainValidationSection:
     task: str = setting("", "what is measured; empty: train.task")
     split: str = setting("val", "of a folder, the tars of this split")
     captions: str = setting("", "an annotation file whose captions take the place of those in the shards")
+    tombstones: str = setting("", "a list of what was removed from it since; empty: the one beside the shards")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

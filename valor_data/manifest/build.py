@@ -17,6 +17,7 @@ from valor_data.manifest.rejects import Reject, RejectList
 from valor_data.manifest.source import Source
 from valor_data.manifest.splits import kept_split, leaked_videos, rows_to_drop, split_of_name
 from valor_data.manifest.table import Manifest, SourceInfo
+from valor_data.tombstones import no_longer_listed, read_tombstones
 from valor_data.workdir import written_aside
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def build_manifest(
     table = joiner.columns.table(names)
     if not table.num_rows:
         raise ManifestError(_nothing_left(joiner))
-    table = _without_leaks(table, joiner)
+    table = _without_removed(_without_leaks(table, joiner), joiner)
     before = table.num_rows
     infos = tuple(SourceInfo(s.name, f, s.sha256(), n) for s, f, n in _with_rows(sources, inputs))
     manifest = Manifest.of(table, infos).select(limit=options.limit, sample=options.sample, seed=options.seed)
@@ -210,6 +211,24 @@ def _without_leaks(table: pa.Table, joiner: Joiner) -> pa.Table:
         f"{len(leaks)} videos were in more than one split; {len(dropped)} of their clips were dropped"
     )
     return table.filter(pa.array(keep))
+
+
+def _without_removed(table: pa.Table, joiner: Joiner) -> pa.Table:
+    """The table without what was removed from the set; no reject either quotes it."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not joiner.options.tombstones:
+        return table
+    tombstones = read_tombstones(joiner.options.tombstones)
+    removed = no_longer_listed(table, tombstones)
+    joiner.rejects.leave_out(lambda text: tombstones.mentioned_in(text))
+    if not removed.any():
+        return table
+    if removed.all():
+        raise ManifestError(f"every clip was removed from the set, says {joiner.options.tombstones}")
+    joiner.notices.append(f"{np.count_nonzero(removed)} clips were removed from the set and are left out (tombstones)")
+    return table.filter(pa.array(~removed))
 
 
 def _refuse_leaks(table: pa.Table, dropped: np.ndarray, leaks: dict[str, list[str]], joiner: Joiner) -> None:

@@ -37,6 +37,7 @@ class ManifestOptions:
         limit: keep the first so many clips.
         sample: keep so many clips, drawn at random; their order stays.
         seed: seed of `sample`.
+        tombstones: a list of what was removed: none of it comes in; empty: none.
 
     Raises:
         ConfigError: a value that cannot be; all of them at once.
@@ -58,6 +59,7 @@ class ManifestOptions:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
+    tombstones: str = ""
 
     def __post_init__(self) -> None:
         problems = [

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from valor_data.workdir import written_aside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,6 +100,17 @@ class RejectList:
         self.reasons.append(reject.reason)
         self.details.append(printable(reject.detail))
 
+    def leave_out(self, is_left_out: Callable[[str], bool]) -> None:
+        """Forgets the rows whose text or detail is so."""
+        kept = [
+            number
+            for number, texts in enumerate(zip(self.raws, self.details, strict=True))
+            if not any(map(is_left_out, texts))
+        ]
+        self.files, self.raws = [self.files[i] for i in kept], [self.raws[i] for i in kept]
+        self.reasons, self.details = [self.reasons[i] for i in kept], [self.details[i] for i in kept]
+        self.rows = [self.rows[i] for i in kept]
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -134,3 +149,28 @@ def rejects_schema() -> pa.Schema:
         "detail": pa.string(),
     }
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
+
+
+def scrub_rejects(file: Path, is_left_out: Callable[[str], bool], fingerprint: str) -> int:
+    """Takes rows out of a rejects.parquet; it is written anew only where there are such.
+
+    Args:
+        file: the file.
+        is_left_out: asked of each row's text and detail.
+        fingerprint: of the manifest that now lies beside it.
+
+    Returns:
+        How many rows went.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file, partitioning=None)
+    texts = zip(table["raw"].to_pylist(), table["detail"].to_pylist(), strict=True)
+    kept = [not any(is_left_out(str(text)) for text in pair) for pair in texts]
+    if all(kept):
+        return 0
+    metadata = {**(table.schema.metadata or {}), b"valor_data.manifest_fingerprint": fingerprint.encode()}
+    with written_aside(file) as path:
+        pq.write_table(table.filter(pa.array(kept)).replace_schema_metadata(metadata), path, compression="zstd")
+    return kept.count(False)

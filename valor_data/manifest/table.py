@@ -18,6 +18,7 @@ from valor_data.manifest.layout import MANIFEST_VERSION, manifest_schema
 from valor_data.workdir import written_aside
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 _PREFIX = "valor_data."
@@ -98,6 +99,18 @@ class Manifest:
         if sample is not None and sample < table.num_rows:
             table = table.take(_drawn(table, sample, seed))
         return self if table is self.table else Manifest.of(table, self.sources)
+
+    def without(self, removed: np.ndarray) -> Manifest:
+        """The clips that are not removed, in their order; itself when none is.
+
+        Args:
+            removed: a truth value for each row.
+        """
+        import pyarrow as pa
+
+        if not removed.any():
+            return self
+        return Manifest.of(self.table.filter(pa.array(~removed)).combine_chunks(), self.sources)
 
     def write(self, path: Path) -> None:
         """Writes the Parquet file at exactly this path; not atomic, see `write_manifest`."""

@@ -19,6 +19,7 @@ from valor_data.execute.local import LocalExecutor, available_cores
 from valor_data.ledger import STAGES, Ledger, MediaRow, Outcome
 from valor_data.road.parts import open_ledger_to_write
 from valor_data.shard.output import Output, open_output, output_of
+from valor_data.tombstones import Tombstones, local_tombstones
 from valor_data.workdir import WorkDir
 
 SectionT = TypeVar("SectionT")
@@ -127,6 +128,7 @@ class Driver:
         stages: those that this process will run: its workers are forked from a server that has imported
             what all of them need.
         execute: where the workers run.
+        removing: it is the one that ends a removal which was interrupted; any other is refused until then.
 
     Raises:
         ConfigError: a cluster's address without the executor that would join it.
@@ -141,7 +143,13 @@ class Driver:
         *,
         stages: Sequence[str] = STAGES,
         execute: ExecuteSection | None = None,
+        removing: bool = False,
     ) -> None:
+        if work.removal.exists() and not removing:
+            raise ValorDataError(
+                f"{work.root}: a removal was interrupted here and must be finished first: "
+                f"valor-data remove --work {work.root}"
+            )
         self._execute = execute or ExecuteSection()
         if self._execute.address and self._execute.executor != "ray":
             raise ConfigError(
@@ -149,6 +157,7 @@ class Driver:
                 "a cluster's address goes with --executor ray"
             )
         self.work = work
+        self.tombstones: Tombstones = local_tombstones(work.tombstones)
         self.progress: Progress = progress or NoProgress()
         self.ledger: Ledger = open_ledger_to_write(work)
         self._preload = tuple(name for stage in stages for name in PRELOAD[stage])
@@ -219,12 +228,20 @@ class Driver:
         Returns:
             The outcome written: a whole video may turn out to be another clip of the manifest.
         """
+        if key is not None and key in self.tombstones:  # a whole video turned out to be a clip that was removed
+            self._forget_media(media)
+            outcome, key, media = Outcome.refused("removed"), None, None
         if key is not None and not self.ledger.set_key(clip_id, key):
             outcome, media = Outcome.refused("duplicate", f"{key} is another clip of the manifest"), None
         if media is not None:
             self.ledger.record_media(clip_id, media)
         self.ledger.record(clip_id, "fetch", outcome, counts=counts, now=now)
         return outcome
+
+    def _forget_media(self, media: MediaRow | None) -> None:
+        """Deletes a file that fetch has brought; one that lies elsewhere is not ours."""
+        if media is not None and media.path and (self.work.root / media.path).is_relative_to(self.work.media):
+            (self.work.root / media.path).unlink(missing_ok=True)
 
     def remember(self, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]) -> SectionT:
         """Settings once chosen for a work folder stay chosen until others are given.

@@ -11,7 +11,9 @@ from valor_data.clip import open_key
 from valor_data.errors import ConfigError
 from valor_data.ledger import SyncReport, content_hash
 from valor_data.manifest import Manifest, read_manifest
+from valor_data.manifest.rejects import scrub_rejects
 from valor_data.road.driver import Driver, StageReport
+from valor_data.tombstones import no_longer_listed
 from valor_data.workdir import written_aside
 
 
@@ -25,18 +27,38 @@ def enter_manifest(driver: Driver, manifest: Path | None, report: StageReport) -
     work = driver.work
     if manifest is None and not work.manifest.exists():
         raise ConfigError(f"{work.root}: no manifest here yet; give one: valor-data fetch MANIFEST --work {work.root}")
-    listed = read_manifest(manifest or work.manifest)
+    listed = _without_removed(driver, read_manifest(manifest or work.manifest), report)
     if driver.ledger.get_meta("manifest") == listed.fingerprint and work.manifest.exists():
         return listed
     changes = driver.ledger.sync(_ledger_rows(listed))
-    if manifest is not None and manifest.absolute() != work.manifest:
-        for origin, place in ((manifest, work.manifest), (manifest.parent / "rejects.parquet", work.rejects)):
-            if origin.exists() and origin.absolute() != place:
-                with written_aside(place) as path:
-                    shutil.copyfile(origin, path)
+    _bring_files(driver, manifest, listed)
     driver.ledger.set_meta("manifest", listed.fingerprint)
     _note_changes(changes, report)
     return listed
+
+
+def _without_removed(driver: Driver, listed: Manifest, report: StageReport) -> Manifest:
+    """What a manifest lists, but for what was removed from the set: it does not come back with a new list."""
+    kept = listed.without(no_longer_listed(listed.table, driver.tombstones))
+    if kept is not listed:
+        report.notices.append(f"{len(listed) - len(kept)} clips of the manifest were removed from the set: left out")
+    return kept
+
+
+def _bring_files(driver: Driver, manifest: Path | None, listed: Manifest) -> None:
+    """Puts the manifest into the work folder, and the rejects that lie beside it; nothing that was removed."""
+    work = driver.work
+    if driver.tombstones:
+        listed.save(work.manifest)
+    elif manifest is not None and manifest.absolute() != work.manifest:
+        with written_aside(work.manifest) as path:
+            shutil.copyfile(manifest, path)
+    rejects = work.rejects if manifest is None else manifest.parent / "rejects.parquet"
+    if rejects.exists() and rejects.absolute() != work.rejects:
+        with written_aside(work.rejects) as path:
+            shutil.copyfile(rejects, path)
+    if driver.tombstones and work.rejects.exists():
+        scrub_rejects(work.rejects, driver.tombstones.mentioned_in, listed.fingerprint)
 
 
 def _note_changes(changes: SyncReport, report: StageReport) -> None:

@@ -66,6 +66,7 @@ def build_listed(driver: Driver, config: Config, base: Path) -> Path | None:
         split=section.split or None,
         join="outer" if section.join == "outer" else "left",
         on_leak="drop" if section.on_leak == "drop" else "error",
+        tombstones=str(driver.work.tombstones) if driver.work.tombstones.exists() else "",
     )
     result = build_manifest([base / name for name in section.files], options=options)
     write_manifest(result, driver.work.manifest, rejects_path=driver.work.rejects)

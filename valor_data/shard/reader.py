@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import io
 import json
+import logging
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ import numpy as np
 from valor_data.clip import Caption, Clip, Question
 from valor_data.errors import ShardError, ValorDataError
 from valor_data.storage import Store, check_address, is_address
+from valor_data.tombstones import NOTHING_REMOVED, Tombstones
+
+log = logging.getLogger("valor_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +74,12 @@ def find_shards(place: str, split: str | None = None) -> list[str]:
     return [Store(place).at(name) for name in sorted(names) if fnmatch.fnmatchcase(name, pattern) and "/" not in name]
 
 
-def read_samples(tars: Iterable[str | Path]) -> Iterator[Sample]:
+def read_samples(tars: Iterable[str | Path], tombstones: Tombstones = NOTHING_REMOVED) -> Iterator[Sample]:
     """Reads every sample of some tars, in order, through webdataset.
 
     Args:
         tars: paths of shards, or their addresses (`s3://…`), which are read as they come.
+        tombstones: what was removed from the set since: left out, and counted in the log.
 
     Raises:
         ShardError: a tar is damaged, or is no shard of this package; the message names it.
@@ -82,11 +87,17 @@ def read_samples(tars: Iterable[str | Path]) -> Iterator[Sample]:
         StoreError: the store there does not answer.
     """
     for tar in tars:
+        num_removed = 0
         try:
             for files in _members(str(tar)):
+                if tombstones and str(files["__key__"]) in tombstones:
+                    num_removed += 1
+                    continue
                 yield decode_sample(files)
         except (OSError, ValueError, KeyError, tarfile.TarError) as error:
             raise ShardError(f"{tar}: {read_fault(error)}; run `valor-data verify` on its work folder") from error
+        if num_removed:
+            log.info("%s: %d samples left out: they were removed from the set", tar, num_removed)
 
 
 def _members(tar: str) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ from valor_data.train.mel_slices import MelSliceSettings
 from valor_data.train.pictures import PictureSettings
 from valor_data.train.plan import Share, Shuffle, batches_of_pass, evaluation_pieces
 from valor_data.train.samples import ClipSettings
-from valor_data.train.shards import Places, find_shards
+from valor_data.train.shards import Places, find_shards, removed_from
 from valor_data.train.stream import Broken, EvaluationBatches, Loaded, OpenSet, Position, TrainingBatches
 from valor_data.train.survey import survey
 from valor_data.train.tasks import parse_tasks
@@ -51,6 +51,8 @@ class DataSet:
         split: of a folder, only the tars of this split; empty: all.
         weight: how often it is drawn among several sets.
         captions: an annotation file whose captions and questions take the place of those in the shards.
+        tombstones: a list of what was removed from the set since: left out. Empty: the list beside the tars or one
+            folder above them, where there is one.
         name: in messages; the place, if empty.
     """
 
@@ -59,6 +61,7 @@ class DataSet:
     split: str = "train"
     weight: float = 1.0
     captions: str | Path = ""
+    tombstones: str | Path = ""
     name: str = ""
 
 
@@ -138,7 +141,8 @@ def open_set(data_set: DataSet, settings: LoaderSettings) -> OpenSet:
         num_mel_bins=found.num_mel_bins,
     )
     overrides = Overrides.read(data_set.captions) if data_set.captions else None
-    return OpenSet(name, data_set.task, data_set.weight, tuple(shards), clips, overrides)
+    gone = removed_from(shards, data_set.tombstones)
+    return OpenSet(name, data_set.task, data_set.weight, tuple(shards), clips, overrides, gone)
 
 
 class _Watch:
@@ -148,6 +152,7 @@ class _Watch:
         self._share, self._least = settings.max_broken_share, settings.min_broken
         self.num_read = 0
         self.num_broken = 0
+        self.num_removed = 0
         self.broken: dict[Broken, int] = {}
 
     def add(self, loaded: Loaded) -> None:
@@ -156,6 +161,7 @@ class _Watch:
         Raises:
             ShardError: too many are broken.
         """
+        self.num_removed += loaded.num_removed
         self.num_read += loaded.num_read
         self.num_broken += len(loaded.broken)
         for one in loaded.broken:
@@ -265,6 +271,11 @@ class TrainingData:
         return self._watch.num_broken
 
     @property
+    def num_removed(self) -> int:
+        """Samples left out so far by this rank because they were removed from the set."""
+        return self._watch.num_removed
+
+    @property
     def broken(self) -> list[Broken]:
         """The samples that could not be used, each once."""
         return list(self._watch.broken)
@@ -361,8 +372,7 @@ class EvaluationData:
     ) -> None:
         self.settings, self.vocabulary = settings, vocabulary
         self.source = open_set(data_set, settings)
-        self._share = Share(rank, world)
-        self._num_batches = len(evaluation_pieces(self.source.counts, settings.batch_size, self._share))
+        self._num_batches = len(evaluation_pieces(self.source.counts, settings.batch_size, Share(rank, world)))
         self._workers = min(settings.workers, self._num_batches)
         self._share = Share(rank, world, 0, max(1, self._workers))
         self._watch = _Watch(settings)
@@ -370,6 +380,11 @@ class EvaluationData:
     def __len__(self) -> int:
         """Batches; the same on every rank."""
         return self._num_batches
+
+    @property
+    def num_removed(self) -> int:
+        """Samples left out so far because they were removed from the set."""
+        return self._watch.num_removed
 
     @property
     def broken(self) -> list[Broken]:

@@ -201,10 +201,12 @@ def new_clips(batches: Iterable[Batch]) -> Iterable[Batch]:
 
 def _notes(data: EvaluationData, num_wordless: int = 0) -> Iterable[str]:
     """What was left out, over all processes."""
-    left_out: list[tuple[Any, int]] = gather_objects((data.broken, num_wordless))
-    broken = {str(one) for part, _ in left_out for one in part}
-    wordless = sum(number for _, number in left_out)
+    left_out: list[tuple[Any, int, int]] = gather_objects((data.broken, num_wordless, data.num_removed))
+    broken = {str(one) for part, _, _ in left_out for one in part}
+    wordless, removed = sum(number for _, number, _ in left_out), sum(number for *_, number in left_out)
     if broken:
         yield f"{len(broken)} broken samples left out; the first: {min(broken)}"
+    if removed:
+        yield "samples that were removed from the set are left out (tombstones)"
     if wordless:
         yield f"{wordless} clips without a caption left out"

@@ -122,6 +122,8 @@ class _Run:
         if self.data.num_broken:
             first = self.data.broken[0]
             report.notes.append(f"{self.data.num_broken} broken samples were left out; the first: {first}")
+        if self.data.num_removed:
+            report.notes.append(f"{self.data.num_removed} samples were left out: they were removed from the set")
         report.steps, report.best = self.learner.steps, self.checkpoints.best_score()
         if self.ranks.is_first:
             draw_losses(self.folder)
@@ -204,6 +206,7 @@ class _Run:
             "temperature": learned.temperature,
             "epoch": float(self.data.epoch),
             "num_broken": float(self.data.num_broken),
+            "num_removed": float(self.data.num_removed),
             **speed,
         }
         if self.metrics is not None:

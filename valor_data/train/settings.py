@@ -124,12 +124,22 @@ def placed(section: TrainSection, base: Path) -> TrainSection:
         return absolute_place(text, base) if (base / text).exists() else text
 
     sets = tuple(
-        replace(one, shards=absolute_place(one.shards, base), captions=absolute_place(one.captions, base))
+        replace(
+            one,
+            shards=absolute_place(one.shards, base),
+            captions=absolute_place(one.captions, base),
+            tombstones=absolute_place(one.tombstones, base),
+        )
         for one in section.data
     )
     held = section.validation
     shards = held.shards if held.shards == NO_VALIDATION else absolute_place(held.shards, base)
-    held = replace(held, shards=shards, captions=absolute_place(held.captions, base))
+    held = replace(
+        held,
+        shards=shards,
+        captions=absolute_place(held.captions, base),
+        tombstones=absolute_place(held.tombstones, base),
+    )
     names = ("vocabulary", "init", "init_text", "init_vision", "init_sound")
     maybe: dict[str, Any] = {name: there(getattr(section, name)) for name in names if getattr(section, name)}
     return replace(section, data=sets, validation=held, **maybe)
@@ -218,7 +228,14 @@ def data_sets(section: TrainSection) -> list[DataSet]:
         section: completed.
     """
     return [
-        DataSet(shards=one.shards, task=one.task, split=one.split, weight=one.weight, captions=one.captions)
+        DataSet(
+            shards=one.shards,
+            task=one.task,
+            split=one.split,
+            weight=one.weight,
+            captions=one.captions,
+            tombstones=one.tombstones,
+        )
         for one in section.data
     ]
 
@@ -246,7 +263,14 @@ def validation_set(section: TrainSection) -> DataSet | None:
             return None
         if found & {shard.url for shard in find_shards(first.shards, first.split)}:
             return None
-    return DataSet(shards=shards, task=task, split=wanted.split, captions=wanted.captions, name="validation")
+    return DataSet(
+        shards=shards,
+        task=task,
+        split=wanted.split,
+        captions=wanted.captions,
+        tombstones=wanted.tombstones,
+        name="validation",
+    )
 
 
 def section_to_dict(section: TrainSection) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import IO, Any
 from valor_data.errors import ShardError
 from valor_data.shard.reader import read_fault
 from valor_data.storage import Store, StoreError, is_address
+from valor_data.tombstones import NOTHING_REMOVED, Tombstones, read_tombstones, tombstones_beside
 from valor_data.train.plan import Piece
 
 log = logging.getLogger("valor_data.train")
@@ -99,6 +100,24 @@ def find_shards(places: Places, split: str = "") -> list[Shard]:
             "a work folder with shards/"
         )
     return [Shard(url, _count(url)) for url in urls]
+
+
+def removed_from(shards: Sequence[Shard], tombstones: str | Path = "") -> Tombstones:
+    """What was removed from a set since its shards were made.
+
+    Args:
+        shards: the set's.
+        tombstones: a list; empty: those that lie beside the tars.
+
+    Raises:
+        ConfigError: no list there, or none that can be read.
+    """
+    if tombstones:
+        return read_tombstones(tombstones)
+    found = NOTHING_REMOVED
+    for place in dict.fromkeys(shard.url.rpartition("/")[0] or "." for shard in shards):
+        found = found.joined(tombstones_beside(place))
+    return found
 
 
 def _urls(place: str, split: str) -> list[str]:

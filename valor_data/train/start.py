@@ -20,7 +20,7 @@ from valor_data.train.checkpoint import SETTINGS, VOCABULARY, Checkpoints, load_
 from valor_data.train.initialise import initialise, sources_for
 from valor_data.train.parallel import Ranks
 from valor_data.train.settings import LEARN, PUBLISHED, model_config, section_to_dict
-from valor_data.train.shards import find_shards, read_shard
+from valor_data.train.shards import find_shards, read_shard, removed_from
 from valor_data.train.text import Vocabulary
 from valor_data.train.valor import Valor
 from valor_data.train.weights import load_model as load_weights
@@ -131,8 +131,12 @@ def _captions(section: TrainSection) -> Iterator[str]:
         if one.captions:
             overrides = Overrides.read(one.captions)
             yield from (caption.text for texts in overrides.captions.values() for caption in texts)
-        for shard in find_shards(one.shards, one.split):
+        shards = find_shards(one.shards, one.split)
+        removed = removed_from(shards, one.tombstones)
+        for shard in shards:
             for files in read_shard(shard.url):
+                if removed and str(files["__key__"]) in removed:
+                    continue
                 details = json.loads(files["json"])
                 yield from (caption["text"] for caption in details["captions"])
                 for question in details["questions"]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from torch.utils.data import IterableDataset, get_worker_info
 
 from valor_data.errors import ShardError, ValorDataError
+from valor_data.tombstones import NOTHING_REMOVED, Tombstones
 from valor_data.train.batch import Batch
 from valor_data.train.captions import Overrides
 from valor_data.train.choice import draw_weighted, rng_of
@@ -45,6 +46,7 @@ class OpenSet:
         shards: its tars.
         clips: what becomes of its samples.
         overrides: words that take the place of those in the shards.
+        tombstones: what was removed from the set since: never decoded.
     """
 
     name: str
@@ -53,6 +55,7 @@ class OpenSet:
     shards: tuple[Shard, ...]
     clips: ClipSettings
     overrides: Overrides | None = None
+    tombstones: Tombstones = NOTHING_REMOVED
 
     @property
     def counts(self) -> list[int]:
@@ -76,6 +79,7 @@ class Loaded:
         positions: how far that part is in each set; empty in an evaluation.
         num_read: samples read for it, broken ones included.
         broken: samples that were left out on the way.
+        num_removed: samples left out because they were removed from the set.
         fault: what stopped the worker; the main process raises it.
     """
 
@@ -85,6 +89,7 @@ class Loaded:
     positions: tuple[Position, ...] = ()
     num_read: int = 0
     broken: tuple[Broken, ...] = ()
+    num_removed: int = 0
     fault: Exception | None = None
 
     def pin_memory(self) -> Loaded:
@@ -94,20 +99,30 @@ class Loaded:
 
 @dataclass(slots=True)
 class Tally:
-    """Samples read since it was last emptied, and those among them that could not be used."""
+    """Samples read since it was last emptied, those among them that could not be used, and those that were removed."""
 
     num_read: int = 0
     broken: list[Broken] = field(default_factory=list)
+    num_removed: int = 0
 
-    def take(self) -> tuple[int, tuple[Broken, ...]]:
-        """Gives both and starts anew."""
-        taken = self.num_read, tuple(self.broken)
-        self.num_read, self.broken = 0, []
+    def take(self) -> tuple[int, tuple[Broken, ...], int]:
+        """Gives all three and starts anew."""
+        taken = self.num_read, tuple(self.broken), self.num_removed
+        self.num_read, self.broken, self.num_removed = 0, [], 0
         return taken
+
+    def fault(self, source: OpenSet) -> ShardError | None:
+        """Why a whole pass gave nothing; None when nothing was read."""
+        if self.broken:
+            return nothing_usable(source, str(self.broken[0]))
+        return nothing_usable(source, "they were removed from the set (tombstones)") if self.num_removed else None
 
 
 def usable(raw: Raw, source: OpenSet, draw: Draw | None, tally: Tally) -> ReadyClip | None:
-    """Decodes a sample; one that cannot be used is counted, and None comes out."""
+    """Decodes a sample; one that cannot be used, or was removed, is counted, and None comes out."""
+    if source.tombstones and raw.key in source.tombstones:
+        tally.num_removed += 1
+        return None
     tally.num_read += 1
     try:
         if raw.held is None:
@@ -162,8 +177,9 @@ class TrainingReader:
                 if clip is not None:
                     num_good += 1
                     yield clip
-            if whole and not num_good and self.tally.broken:  # the rest of a pass says nothing about the set
-                raise nothing_usable(self._source, self.tally.broken[0])
+            fault = None if num_good or not whole else self.tally.fault(self._source)
+            if fault is not None:  # the rest of a pass says nothing about the set
+                raise fault
             self.position = (number + 1, 0)
 
     def _draw(self, piece: Piece) -> Draw:
@@ -173,10 +189,10 @@ class TrainingReader:
         return Draw(seeds)
 
 
-def nothing_usable(source: OpenSet, first: Broken) -> ShardError:
+def nothing_usable(source: OpenSet, why: str) -> ShardError:
     """No sample of a whole pass was good."""
     return ShardError(
-        f"{source.name}: no sample of {len(source.shards)} shards can be used; {first}; run `valor-data verify`"
+        f"{source.name}: no sample of {len(source.shards)} shards can be used; {why}; run `valor-data verify`"
     )
 
 
@@ -289,7 +305,7 @@ class EvaluationBatches(IterableDataset[Loaded]):
             clip = usable(raw, self.source, None, Tally())
             if clip is not None:
                 return clip
-        raise nothing_usable(self.source, tally.broken[0])
+        raise tally.fault(self.source) or nothing_usable(self.source, "there is none")
 
 
 def joined(pieces: Sequence[Piece]) -> Piece:
