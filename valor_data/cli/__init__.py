@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 import valor_data
-from valor_data.cli import care, demo, evaluate, fetch, filter, look, manifest, run, shard, show, stats, train
+from valor_data.cli import care, demo, evaluate, export, fetch, filter, look, manifest, run, shard, show, stats, train
 
 app = typer.Typer(
     name="valor-data",
@@ -36,6 +36,7 @@ app.command("status", short_help="Show the funnel, and the losses by reason.")(l
 _ids_as_they_are = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 app.command("why", short_help="Explain what became of a clip.", context_settings=_ids_as_they_are)(look.why_command)
 app.command("show", short_help="Show everything about a clip.", context_settings=_ids_as_they_are)(show.show_command)
+app.command("export", short_help="Write a finished set in the form that other code reads.")(export.export_command)
 app.command("stats", short_help="Compute figures of a finished set.")(stats.stats_command)
 app.command("train", short_help="Train VALOR on shards.")(train.train_command)
 app.command("eval", short_help="Measure a trained model.")(evaluate.eval_command)
