@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cli.commands import COMMAND, program
+from cli.commands import COMMAND, call, program
 
+from valor_data.cli.table import COMMANDS
 from valor_data.demo import Fault, World, serve
 
 
@@ -115,3 +116,11 @@ def test_on_a_terminal(finished: Path, world: World, columns: int) -> None:
     assert kept.key in text
     text = on_a_terminal(columns, "verify", "--work", finished)
     assert "all is well" in text
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_of_the_table_can_be_asked_for_help(name: str) -> None:
+    """They are loaded one by one, when they are used: each must be where the table says."""
+    said = call(name, "--help")
+    assert said.out.startswith(f"Usage: valor-data {name} ")
+    assert len(COMMANDS[name].about) <= 65  # fits a terminal of 80 columns
