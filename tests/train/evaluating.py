@@ -53,7 +53,13 @@ def captioned(number: int) -> Clip:
 
 
 def data_of(
-    shards: Path, task: str = TASK, *, rank: int = 0, world: int = 1, evaluate: str = "first"
+    shards: Path,
+    task: str = TASK,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    evaluate: str = "first",
+    only: frozenset[str] | None = None,
 ) -> EvaluationData:
     settings = LoaderSettings(
         batch_size=4,
@@ -61,7 +67,8 @@ def data_of(
         pictures=PictureSettings(count=2, size_px=32),
         text=TextSettings(max_tokens=12, evaluate=evaluate),
     )
-    return EvaluationData(DataSet(shards=shards, task=task, split=""), settings, WORDS, rank=rank, world=world)
+    data_set = DataSet(shards=shards, task=task, split="")
+    return EvaluationData(data_set, settings, WORDS, rank=rank, world=world, only=only)
 
 
 def measured(shards: Path, *, rank: int = 0, world: int = 1) -> Evaluation:

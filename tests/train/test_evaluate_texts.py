@@ -183,6 +183,7 @@ def test_every_clip_is_written_about_once_and_compared_with_all_its_captions(run
 def test_answers(run: Path) -> None:
     model, vocabulary, _ = loaded(run)
     found = evaluate_fully(model, data_of(run, "qa%tva", vocabulary), parse_tasks("qa%tva"))
+    assert len(found.keys) == 24 and not any("#" in key for key in found.keys)  # clips, not questions
     assert set(found.predictions["qa/tva"]) == {f"{make_clip(number).key}#q{number}" for number in range(24)}
     assert 0 <= found.scores["qa/tva/accuracy"] <= 100
     lines = {"1": Line("None", ("none", "2")), "2": Line("two", ("2",)), "3": Line("x", ())}

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import write_set
 
-from valor_data.errors import ConfigError, ValorDataError
+from valor_data.clip import certificate
+from valor_data.errors import ConfigError, ShardError, ValorDataError
 from valor_data.train import ranking
 from valor_data.train.evaluate import EvalSettings, evaluate, evaluate_fully
 from valor_data.train.ranking import (
@@ -252,6 +253,24 @@ def test_a_diverged_model_is_refused_and_not_praised(sets: Path) -> None:
         model.contrast.project["t"].weight.fill_(torch.nan)
     with pytest.raises(ValorDataError, match=r"similarities are no numbers; the checkpoint's weights are damaged"):
         evaluate(model, data_of(sets / "several", "ret%tva"), parse_tasks("ret%tva"))
+
+
+def test_only_the_clips_that_are_asked_for(sets: Path) -> None:
+    """The scores of a subset are those of a set that holds no more; its certificate says which it was."""
+    whole = measured(sets / "several")
+    wanted = frozenset(sorted(whole.keys)[::2])
+    settings = EvalSettings(dsl=True, num_beams=1, max_words=4, tokenizer="plain")
+    data = data_of(sets / "several", only=wanted)
+    found = evaluate_fully(model_of(), data, parse_tasks(TASK), settings)
+    assert set(found.keys) == wanted
+    assert found.certificate == certificate(wanted) != whole.certificate
+    assert found.predictions["caption/tva"] == {
+        key: text for key, text in whole.predictions["caption/tva"].items() if key in wanted
+    }
+    assert found.num_clips["caption/tva"] < whole.num_clips["caption/tva"]
+    nobody = data_of(sets / "several", only=frozenset(["x_00000000_00001000"]))
+    with pytest.raises(ShardError, match="no clip can be used"):
+        evaluate_fully(model_of(), nobody, parse_tasks(TASK), settings)
 
 
 def test_a_task_with_nothing_to_measure(sets: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,12 @@ def eval_command(
     captions: Annotated[
         str | None, typer.Option(help="An annotation file whose captions take the place of those in the shards.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Measure on these clips alone: a file of keys, as `compare --keys-out` writes.")
+    ] = None,
+    certificate: Annotated[
+        str, typer.Option(help="Refuse the result of any other clips than those of this certificate.")
+    ] = "",
     num_frames: Annotated[int | None, typer.Option(help="Pictures of a clip.", show_default="as trained")] = None,
     num_slices: Annotated[int | None, typer.Option(help="Slices of a clip's mel.", show_default="as trained")] = None,
     dsl: Annotated[bool, typer.Option("--dsl", help="Retrieval with dual softmax besides.")] = False,
@@ -38,7 +45,9 @@ def eval_command(
     """Measure a trained model: retrieval both ways, captions, answers."""
     check_packages()
     from valor_data.cli.output import print_json
+    from valor_data.look.compare import read_keys
     from valor_data.train.bench import measure
+    from valor_data.train.data import DataSet
     from valor_data.train.evaluate import EvalSettings
     from valor_data.train.recipes import benchmark
 
@@ -48,17 +57,20 @@ def eval_command(
     given = {"num_frames": num_frames, "num_slices": num_slices, "batch_size": batch_size, "workers": workers}
     sizes |= {name: value for name, value in given.items() if value is not None}
     task = task or (asked.train["task"] if asked is not None else "ret%tva")
-    tree = measure(
-        checkpoint, data, task, split=split, captions=captions or "", settings=settings, changes=sizes, device=device
-    )
+    _check_certificate(certificate)
+    asked_of = DataSet(shards=data, task=task, split=split, captions=captions or "")
+    only = None if keys is None else read_keys(keys)
+    tree = measure(checkpoint, asked_of, only=only, settings=settings, changes=sizes, device=device)
     if tree is None:
         return  # another process of torchrun's prints
     if output is not None:
         _write(output, tree)
     if as_json:
         print_json(tree)
+        _refuse_others(tree, certificate)
         return
     _print_scores(tree)
+    _refuse_others(tree, certificate)
     if recipe is not None:
         _print_published(recipe, tree["scores"])
     if output is not None:
@@ -91,6 +103,24 @@ def caption_command(
             typer.echo(f"{one.file}: {text}" + (f" ({one.note})" if one.note else ""))
     if any(one.caption is None for one in found):
         raise typer.Exit(1)
+
+
+def _check_certificate(text: str) -> None:
+    from valor_data.errors import ConfigError
+
+    if text and not re.fullmatch(r"[0-9a-f]{16,64}", text):
+        raise ConfigError(f"--certificate {text}: expected 64 hex digits, or their first 16, as `compare` prints them")
+
+
+def _refuse_others(tree: dict[str, Any], wanted: str) -> None:
+    """Says that other clips were measured than those that were to be; what was measured has been told."""
+    from valor_data.errors import ValorDataError
+
+    if not tree["certificate"].startswith(wanted):
+        raise ValorDataError(
+            f"these are other clips: their certificate is {tree['certificate']}, --certificate asks for {wanted}; "
+            "`valor-data compare` says which clips differ, --keys takes a list of them"
+        )
 
 
 def _print_published(recipe: str, scores: dict[str, float]) -> None:
@@ -142,6 +172,6 @@ def _print_scores(tree: dict[str, Any]) -> None:
             out.print(f"{task}, {group}:  {'  '.join(figures)}", highlight=False)
     counted = ", ".join(f"{number} for {name}" for name, number in tree["num_clips"].items())
     out.print(f"clips: {counted}", highlight=False)
-    out.print(f"subset: {tree['certificate'][:16]} (equal where the same clips were asked)", highlight=False)
+    out.print(f"certificate: {tree['certificate']}", highlight=False)
     for note in tree["notes"]:
         out.print(f"note: {note}", markup=False)

@@ -55,6 +55,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("look", "status_command", "Show the funnel, and the losses by reason."),
     "why": Entry("look", "why_command", "Explain what became of a clip.", _IDS_AS_THEY_ARE),
     "show": Entry("show", "show_command", "Show everything about a clip.", _IDS_AS_THEY_ARE),
+    "compare": Entry("compare", "compare_command", "Compare two builds or two lists of clips."),
     "export": Entry("export", "export_command", "Write a finished set in the form that other code reads."),
     "stats": Entry("stats", "stats_command", "Compute figures of a finished set."),
     "train": Entry("train", "train_command", "Train VALOR on shards."),

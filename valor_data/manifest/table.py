@@ -208,6 +208,30 @@ def read_manifest(path: str | Path) -> Manifest:
     return Manifest(table, content, sources, metadata.get(_PACKAGE, ""))
 
 
+def read_columns(path: str | Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a manifest, for those who only count and compare: the values are not checked again.
+
+    Raises:
+        ManifestError: no such file, no Parquet, no manifest, or another version.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = Path(path)
+    if not file.is_file():
+        raise ManifestError(f"no manifest there; {_REMEDY}", file=file)
+    try:
+        schema = pq.read_schema(file)
+        metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+        check_columns(schema, file, _REMEDY)
+        _check_version(metadata, file)
+        table = pq.read_table(file, columns=list(columns), partitioning=None)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"not a readable Parquet file ({str(error)[:200]}); {_REMEDY}", file=file) from error
+    wanted: list[Any] = [manifest_schema().field(name) for name in columns]
+    return table.replace_schema_metadata(None).cast(pa.schema(wanted))
+
+
 def _check_version(metadata: dict[str, str], file: Path) -> None:
     version = metadata.get(_VERSION)
     if version is None:

@@ -17,11 +17,9 @@ from valor_data.train.tasks import parse_tasks
 
 def measure(
     checkpoint: Path,
-    data: str,
-    task: str,
+    data: DataSet,
     *,
-    split: str = "test",
-    captions: str = "",
+    only: frozenset[str] | None = None,
     settings: EvalSettings | None = None,
     changes: Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -30,10 +28,8 @@ def measure(
 
     Args:
         checkpoint: a run, a checkpoint, or a converted model.
-        data: shards.
-        task: what to measure.
-        split: of a folder.
-        captions: an annotation file in the place of the shards' captions.
+        data: the set, and in its task what to measure.
+        only: keys of the clips to measure on; None: all of the split.
         settings: how to measure.
         changes: settings of `[train]` that differ from those of the training (`num_frames`, …); None: the same.
         device: `auto`, `cpu` or `cuda`.
@@ -42,15 +38,14 @@ def measure(
         ConfigError: no model there, or settings that cannot be.
         ShardError: no clip that can be used.
     """
-    settings, tasks = settings or EvalSettings(), parse_tasks(task)
+    settings, tasks = settings or EvalSettings(), parse_tasks(data.task)
     model, vocabulary, section = load_model(checkpoint)
-    warned = doubts(section, task)
+    warned = doubts(section, data.task)
     given = {name: value for name, value in (changes or {}).items() if value is not None}
-    section = completed(replace(section, **given), data)
+    section = completed(replace(section, **given), str(data.shards))
     loader = loader_settings(section, model.config)
     with together(device) as ranks:
-        data_set = DataSet(shards=data, task=task, split=split, captions=captions)
-        held = EvaluationData(data_set, loader, vocabulary, rank=ranks.rank, world=ranks.world)
+        held = EvaluationData(data, loader, vocabulary, rank=ranks.rank, world=ranks.world, only=only)
         if ranks.device.type == "cuda":
             settings = replace(settings, bfloat16=True)
         found = evaluate_fully(model.to(ranks.device), held, tasks, settings)
@@ -58,13 +53,21 @@ def measure(
             return None
     return {
         "checkpoint": str(checkpoint_folder(checkpoint)),
-        "data": data,
-        "split": split,
-        "task": task,
+        "data": str(data.shards),
+        "split": data.split,
+        "task": data.task,
         "settings": {**asdict(settings), "num_frames": section.num_frames, "num_slices": section.num_slices},
         "scores": found.scores,
         "num_clips": found.num_clips,
         "certificate": found.certificate,
-        "notes": [*warned, *found.notes],
+        "notes": [*warned, *found.notes, *_not_there(frozenset(found.keys), only)],
         "predictions": found.predictions,
     }
+
+
+def _not_there(measured: frozenset[str], only: frozenset[str] | None) -> list[str]:
+    """A note where clips that were asked for are not in the set, or cannot be used."""
+    missing = sorted(only - measured) if only is not None else []
+    if not missing:
+        return []
+    return [f"{len(missing)} of the {len(only or ())} clips asked for were not measured; the first: {missing[0]}"]

@@ -362,15 +362,23 @@ class EvaluationData:
         vocabulary: words to numbers.
         rank: number of this process, from 0.
         world: processes that evaluate.
+        only: keys of the clips that are asked for; None: all.
 
     Raises:
         ConfigError, ShardError: as for `TrainingData`.
     """
 
     def __init__(
-        self, data_set: DataSet, settings: LoaderSettings, vocabulary: Vocabulary, *, rank: int = 0, world: int = 1
+        self,
+        data_set: DataSet,
+        settings: LoaderSettings,
+        vocabulary: Vocabulary,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        only: frozenset[str] | None = None,
     ) -> None:
-        self.settings, self.vocabulary = settings, vocabulary
+        self.settings, self.vocabulary, self.only = settings, vocabulary, only
         self.source = open_set(data_set, settings)
         self._num_batches = len(evaluation_pieces(self.source.counts, settings.batch_size, Share(rank, world)))
         self._workers = min(settings.workers, self._num_batches)
@@ -392,7 +400,7 @@ class EvaluationData:
         return list(self._watch.broken)
 
     def __iter__(self) -> Iterator[Step]:
-        batches = EvaluationBatches(self.source, self.vocabulary, self.settings.batch_size, self._share)
+        batches = EvaluationBatches(self.source, self.vocabulary, self.settings.batch_size, self._share, self.only)
         for loaded in _loader(batches, self.settings, self._workers):
             self._watch.add(loaded)
             if loaded.batch is not None:

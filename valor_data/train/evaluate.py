@@ -162,7 +162,7 @@ def _answers(model: Valor, data: EvaluationData, group: str, settings: EvalSetti
     name = f"qa/{group}"
     return Evaluation(
         scores={f"{name}/{measure}": value for measure, value in answer_worth(lines, data.vocabulary).items()},
-        keys=tuple(lines),
+        keys=tuple(sorted({line.clip for line in lines.values()})),
         num_clips={name: sum(bool(line.references) for line in lines.values())},
         notes=tuple(_notes(data)),
         predictions={name: {key: line.text for key, line in lines.items()}},

@@ -136,7 +136,7 @@ class _Run:
         settings = loader_settings(
             section, model_config(section, self.vocabulary.size), pin_memory=ranks.device.type == "cuda"
         )
-        seen = {"rank": ranks.rank, "world": ranks.world}
+        seen: dict[str, Any] = {"rank": ranks.rank, "world": ranks.world}
         self.data = TrainingData(data_sets(section), settings, self.vocabulary, **seen)
         held_out = validation_set(section)
         self.validation = None if held_out is None else EvaluationData(held_out, settings, self.vocabulary, **seen)

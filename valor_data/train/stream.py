@@ -268,12 +268,14 @@ class EvaluationBatches(IterableDataset[Loaded]):
         vocabulary: words to numbers.
         batch_size: clips of a batch on one rank.
         share: rank, world and number of workers.
+        only: the clips that are asked for; None: all. Then a batch may be None.
     """
 
     source: OpenSet
     vocabulary: Vocabulary
     batch_size: int
     share: Share
+    only: frozenset[str] | None = None
 
     def __iter__(self) -> Iterator[Loaded]:
         worker, workers = _role(self.share.workers)
@@ -282,7 +284,7 @@ class EvaluationBatches(IterableDataset[Loaded]):
         tally = Tally()
         try:
             for clips in self._clips(pieces, tally):
-                batch = collate(clips, self.source.clips, self.vocabulary)
+                batch = collate(clips, self.source.clips, self.vocabulary) if clips else None
                 yield Loaded(batch, 0, worker, (), *tally.take())
         except (ValorDataError, OSError) as error:
             yield Loaded(None, role=worker, fault=error)
@@ -293,9 +295,13 @@ class EvaluationBatches(IterableDataset[Loaded]):
         keep = functools.partial(hold, settings=self.source.clips, draw=None)
         raws = iter(PieceReader(self.source.shards, whole, keep))
         for piece in pieces:
-            some = (usable(raw, self.source, None, tally) for raw in itertools.islice(raws, len(piece.order)))
+            wanted = (raw for raw in itertools.islice(raws, len(piece.order)) if self._is_asked(raw))
+            some = (usable(raw, self.source, None, tally) for raw in wanted)
             clips = [clip for clip in some if clip is not None]
-            yield clips or [self._any(tally)]
+            yield clips if clips or self.only is not None else [self._any(tally)]
+
+    def _is_asked(self, raw: Raw) -> bool:
+        return self.only is None or raw.key in self.only or not raw.key  # without a key it is broken, and counted
 
     def _any(self, tally: Tally) -> ReadyClip:
         share = Share()

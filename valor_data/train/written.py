@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,10 +19,11 @@ from valor_data.train.valor import Valor
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A text that was written, and those it is compared with."""
+    """A text that was written, those it is compared with, and the key of the clip it is about."""
 
     text: str
     references: tuple[str, ...]
+    clip: str = ""
 
 
 def write_lines(
@@ -55,10 +56,10 @@ def write_lines(
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 found = model.generate(part.to(device), group, task=task, num_beams=num_beams, max_tokens=max_tokens)
             for row, ids in zip(todo, found, strict=True):
-                own[names[row]] = Line(data.vocabulary.decode(ids), ())
+                own[names[row]] = Line(data.vocabulary.decode(ids), (), batch.keys[row])
         for name, texts in references.items():
             known = own[name]
-            own[name] = Line(known.text, tuple(dict.fromkeys((*known.references, *texts))))
+            own[name] = replace(known, references=tuple(dict.fromkeys((*known.references, *texts))))
     everything: dict[str, Line] = {}
     for part_of_all in gather_objects(own):
         everything |= part_of_all
