@@ -71,7 +71,7 @@ def build_manifest(
             the message says which file, what was found and what to do.
     """
     options = options or ManifestOptions()
-    inputs, names, sources = _open(files, options)
+    inputs, names, sources = open_inputs(files, options)
     joiner = Joiner(options, inputs, progress)
     joiner.read()
     table = joiner.columns.table(names)
@@ -131,10 +131,14 @@ def write_manifest(result: ManifestResult, path: str | Path, *, rejects_path: st
     return rejected
 
 
-def _open(
+def open_inputs(
     files: Sequence[str | Path], options: ManifestOptions
 ) -> tuple[list[Input], dict[str, str], list[tuple[Source, str]]]:
-    """Recognises every file: the inputs, the class names, and all sources with their format."""
+    """Recognises every file: the inputs, the class names, and all sources with their format.
+
+    Raises:
+        ManifestError: a file cannot be read or recognised, or an option names what is not there.
+    """
     paths = [Path(file) for file in files]
     if not paths:
         raise ManifestError("no annotation files were given; name at least one")

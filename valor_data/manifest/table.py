@@ -232,6 +232,17 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> pa.Table:
     return table.replace_schema_metadata(None).cast(pa.schema(wanted))
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether a file says of itself that it is a manifest; it may still be damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return _VERSION.encode() in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
+
+
 def _check_version(metadata: dict[str, str], file: Path) -> None:
     version = metadata.get(_VERSION)
     if version is None:
