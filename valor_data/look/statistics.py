@@ -24,7 +24,8 @@ from valor_data.look.measured import Measured
 from valor_data.look.shard_details import find_shard_place, index_funnels, read_clips
 from valor_data.look.status import Funnel, read_status
 from valor_data.look.words import CaptionFigures, Vocabulary, caption_figures, word_histogram
-from valor_data.manifest import REJECT_CODES, Manifest, ManifestOptions, build_manifest, is_manifest, read_manifest
+from valor_data.manifest import REJECT_CODES, Manifest, ManifestOptions, build_manifest, is_manifest
+from valor_data.manifest.table import read_columns
 from valor_data.storage import is_address
 from valor_data.workdir import WorkDir
 
@@ -37,6 +38,9 @@ PUBLISHED = (
     ("VALOR-32K", "test", 3_491),
 )
 """Clips of the published sets by split: the paper for VALOR-1M (1.18M), the released files for VALOR-32K."""
+
+COLUMNS = ("video_id", "start_seconds", "end_seconds", "split", "captions", "labels")
+"""What is read of a manifest."""
 
 NUM_DURATION_RANGES = 20
 
@@ -189,7 +193,7 @@ def statistics_of_work(work: WorkDir, *, concepts: Path | None = None, say: Say 
             f"{work.root}: no manifest.parquet here; name a work folder with --work, or a manifest, annotation "
             "files or shards: valor-data stats PLACE"
         )
-    found = _of_table(read_manifest(work.manifest).table, read_concepts(concepts), say)
+    found = _of_table(read_columns(work.manifest, COLUMNS), read_concepts(concepts), say)
     found.kind, found.place = "work", str(work.root)
     if work.rejects.exists():
         found.rejected = _rejected(work.rejects)
@@ -241,7 +245,9 @@ def statistics_of_manifest(path: Path, *, concepts: Path | None = None, say: Say
         ManifestError: it is none.
     """
     say("manifest")
-    return statistics_of_clips(read_manifest(path), place=str(path), concepts=concepts, say=say)
+    found = _of_table(read_columns(path, COLUMNS), read_concepts(concepts), say)
+    found.place = str(path)
+    return found
 
 
 def statistics_of_clips(
