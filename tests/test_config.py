@@ -80,9 +80,8 @@ def test_all_problems_at_once() -> None:
 
 
 def test_a_name_like_no_other_gets_the_list() -> None:
-    assert problems_of({"filter": {"zzz": 1}}) == [
-        "valor.toml: filter.zzz: no such setting; known: workers, min_rms_dbfs, min_peak_dbfs, min_coverage, "
-        "clip_deadline_seconds, clip_memory_bytes"
+    assert problems_of({"manifest": {"zzz": 1}}) == [
+        "valor.toml: manifest.zzz: no such setting; known: files, format, split, join, on_leak"
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from valor_data.errors import (
+    CURATION,
     PRECEDENCE,
     REASONS,
     ClipError,
@@ -83,7 +84,7 @@ def test_nobody_is_dropped_for_what_is_not_the_clips_fault() -> None:
 
 
 def test_the_order_of_precedence_is_of_final_reasons() -> None:
-    assert PRECEDENCE == ("undecodable", "no_video", "no_audio", "short", "silent")
+    assert ("undecodable", "no_video", "no_audio", "short", "silent", *CURATION) == PRECEDENCE
     assert all(REASONS[code].status is Status.DROPPED for code in PRECEDENCE)
 
 

@@ -191,6 +191,23 @@ REASONS: dict[str, Reason] = {
             "lower filter.min_coverage",
         ),
         Reason("silent", _F, "the sound is below filter.min_rms_dbfs or filter.min_peak_dbfs", "lower the threshold"),
+        # filter, curation: about a clip or about the whole set, all off by default
+        Reason("licence", _F, "filter.licences_allowed and licences_denied exclude its licence", "change the lists"),
+        Reason(
+            "caption_junk", _F, "no caption is a sentence (a number, a URL …)", "filter.caption_junk = false"
+        ),
+        Reason("caption_length", _F, "no caption has as many words as asked", "move filter.caption_min_words or max"),
+        Reason("caption_language", _F, "no caption is in filter.caption_languages", "add the language to the list"),
+        Reason(
+            "caption_template", _F, "all captions occur again and again, but for a word", "raise filter.caption_repeats"
+        ),
+        Reason("still", _F, "the picture changes less than filter.min_picture_change", "lower the threshold"),
+        Reason("visualiser", _F, "less of the picture moves than filter.min_moving_share asks", "lower the threshold"),
+        Reason("letterbox", _F, "more black borders than filter.max_border_share", "raise the threshold"),
+        Reason("leak", _F, "a train clip that is in a set of filter.leak", "nothing; take the set off the list"),
+        Reason("near_duplicate", _F, "the same footage as a clip that is kept", "filter.duplicates = false"),
+        Reason("unbalanced", _F, "one of its labels has filter.balance clips already", "raise filter.balance"),
+        Reason("not_sampled", _F, "not drawn by filter.sample_share or sample_count", "raise the share or the count"),
         # any stage: the worker
         Reason("timeout", _F, "the clip took longer than its deadline", "raise the deadline"),
         Reason("crashed", _F, "the decoder crashed or ran out of memory on this clip", "nothing"),
@@ -198,5 +215,21 @@ REASONS: dict[str, Reason] = {
     )
 }
 
-PRECEDENCE: tuple[str, ...] = ("undecodable", "no_video", "no_audio", "short", "silent")
+CURATION: tuple[str, ...] = (
+    "licence",
+    "caption_junk",
+    "caption_length",
+    "caption_language",
+    "caption_template",
+    "still",
+    "visualiser",
+    "letterbox",
+    "leak",
+    "near_duplicate",
+    "unbalanced",
+    "not_sampled",
+)
+"""The refusals of curation in their order: what is cheap to see and hard to argue with first, drawing last."""
+
+PRECEDENCE: tuple[str, ...] = ("undecodable", "no_video", "no_audio", "short", "silent", *CURATION)
 """When several refusals fit a clip, the first of these is its reason."""

@@ -53,8 +53,8 @@ def test_each_refusal_alone(reason: str, detail: str) -> None:
     assert decide(facts_with(FAULTS[reason]), DEFAULTS, "av") == Outcome(Status.DROPPED, reason, detail)
 
 
-@pytest.mark.parametrize("worse", range(len(PRECEDENCE)))
-@pytest.mark.parametrize("better", range(len(PRECEDENCE)))
+@pytest.mark.parametrize("worse", range(len(FAULTS)))
+@pytest.mark.parametrize("better", range(len(FAULTS)))
 def test_of_two_refusals_the_first_is_the_reason(worse: int, better: int) -> None:
     one, other = PRECEDENCE[worse], PRECEDENCE[better]
     # What is not there is neither short nor silent: the more serious fault goes on top of the other.

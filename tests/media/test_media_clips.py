@@ -31,7 +31,7 @@ def decide(facts: Facts, modalities: str) -> str:
         "short": (picture and facts.video_coverage < 0.5) or (sound and facts.audio_coverage < 0.5),
         "silent": sound and (facts.rms_dbfs < -60 or facts.peak_dbfs < -50),
     }
-    return next((reason for reason in PRECEDENCE if refusals[reason]), "kept")
+    return next((reason for reason in PRECEDENCE if refusals.get(reason)), "kept")
 
 
 def outcome(path: Path, start: float, end: float, modalities: str = "av", **more: bool) -> str:

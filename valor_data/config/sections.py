@@ -87,6 +87,37 @@ class FilterSection:
     min_coverage: float = setting(0.5, "least share of the span that sound and picture cover", minimum=0, maximum=1)
     clip_deadline_seconds: float = setting(60.0, "time to measure one clip", minimum=0.1)
     clip_memory_bytes: int = setting(4 * 2**30, "memory that one clip may take; 0: no limit", minimum=0)
+    # curation, all off by default
+    licences_allowed: tuple[str, ...] = setting((), "licence fields to keep (* any text; unknown: none); empty: all")
+    licences_denied: tuple[str, ...] = setting((), "licence fields to drop, written likewise")
+    caption_junk: bool = setting(False, "drop captions without words, numbers, URLs, repeated characters")
+    caption_min_words: int = setting(0, "least words of a caption", minimum=0)
+    caption_max_words: int = setting(0, "most words of a caption; 0: any number", minimum=0)
+    caption_languages: tuple[str, ...] = setting((), "languages to keep, such as en; empty: all")
+    caption_certainty: float = setting(
+        0.9, "how certain another language must be beside these, 0.5: any more likely", minimum=0.5, maximum=1
+    )
+    caption_repeats: int = setting(0, "drop captions that occur so often, but for one word; 0: none", minimum=0)
+    min_picture_change: float = setting(
+        0.0, "least change from picture to picture, 0 to 255; 1: no stills", minimum=0, maximum=255
+    )
+    min_moving_share: float = setting(0.0, "least share of the picture that changes", minimum=0, maximum=1)
+    max_border_share: float = setting(1.0, "largest share of black borders", minimum=0, maximum=1)
+    leak: tuple[str, ...] = setting(
+        (), "what training clips must not be in: manifests, annotation files, work folders; splits: val and test here"
+    )
+    leak_match: str = setting("span", "span: of its videos, overlapping clips; video: all", choices=("span", "video"))
+    duplicates: bool = setting(False, "keep one of clips that show the same footage")
+    duplicate_overlap: float = setting(
+        0.5, "share of the shorter of two clips of one video that makes duplicates", minimum=0, maximum=1
+    )
+    max_picture_bits: int = setting(12, "bits of 64 in which alike pictures may differ", minimum=0, maximum=24)
+    max_sound_error: float = setting(0.3, "share of bits in which alike sound may differ", minimum=0, maximum=0.4)
+    balance: int = setting(0, "most clips of a label, in each training split; 0: any number", minimum=0)
+    sample_share: float = setting(1.0, "share of the training clips to draw", minimum=0, maximum=1)
+    sample_count: int = setting(0, "training clips of a split to draw; 0: all", minimum=0)
+    seed: int = setting(0, "of balance and of drawing", minimum=0)
+    train_splits: tuple[str, ...] = setting(("train",), "splits that leak, balance and drawing may take from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

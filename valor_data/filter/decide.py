@@ -21,14 +21,15 @@ def decide(facts: Mapping[str, Any], thresholds: FilterSection, modalities: str)
     Returns:
         Kept, or dropped with the reason and the figure that decided.
     """
-    refusals = _refusals(facts, thresholds, modalities)
+    refusals = all_refusals(facts, thresholds, modalities)
     for reason in PRECEDENCE:
         if reason in refusals:
             return Outcome.refused(reason, refusals[reason])
     return Outcome.kept()
 
 
-def _refusals(facts: Mapping[str, Any], thresholds: FilterSection, modalities: str) -> dict[str, str]:
+def all_refusals(facts: Mapping[str, Any], thresholds: FilterSection, modalities: str) -> dict[str, str]:
+    """Every reason that fits, with the figure that decided."""
     sound, picture = "a" in modalities, "v" in modalities
     refusals: dict[str, str] = {}
     if not facts["decodable"]:

@@ -5,6 +5,7 @@ Tables:
     outcomes  what each stage made of a clip: status, reason, raw detail, number of attempts
     media     where a clip's media lies, and which span of the video the file holds
     facts     what was measured on the media, with the version of the measurement
+    scores    what curation measured besides, by kind
     plan      which shard a clip belongs to; fixed once
     shards    which shards are finished, and of what they were made (their digest)
 
@@ -25,14 +26,24 @@ from pathlib import Path
 from types import TracebackType
 
 from valor_data.errors import ConfigError, ValorDataError
-from valor_data.ledger.clips import ClipTables
 from valor_data.ledger.fetching import FetchTables
 from valor_data.ledger.journal import BUSY_SECONDS, is_cut_short, journal_of
 from valor_data.ledger.looking import STANDING_COLUMNS, LookTables
 from valor_data.ledger.parts import PartTables, cut_part
 from valor_data.ledger.plan import PlanTables
-from valor_data.ledger.rows import Attempt, ClipRow, LazyRows, MediaRow, Outcome, PlannedClip, ShardRow, SyncReport
+from valor_data.ledger.rows import (
+    Attempt,
+    ClipRow,
+    FilterRow,
+    LazyRows,
+    MediaRow,
+    Outcome,
+    PlannedClip,
+    ShardRow,
+    SyncReport,
+)
 from valor_data.ledger.schema import MIGRATIONS, SCHEMA_VERSION, STAGES
+from valor_data.ledger.scores import ScoreTables
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -40,6 +51,7 @@ __all__ = [
     "STANDING_COLUMNS",
     "Attempt",
     "ClipRow",
+    "FilterRow",
     "LazyRows",
     "Ledger",
     "MediaRow",
@@ -53,7 +65,7 @@ __all__ = [
 ]
 
 
-class Ledger(ClipTables, FetchTables, PlanTables, PartTables, LookTables):
+class Ledger(ScoreTables, FetchTables, PlanTables, PartTables, LookTables):
     """Opens, migrates, reads and writes the ledger. Use as a context manager.
 
     Args:

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from valor_data.errors import ConfigError, Status
-from valor_data.ledger.rows import CLIP_COLUMNS, MEDIA_COLUMNS, ClipRow, LazyRows, MediaRow, Outcome, SyncReport
+from valor_data.ledger.rows import (
+    CLIP_COLUMNS,
+    MEDIA_COLUMNS,
+    ClipRow,
+    FilterRow,
+    LazyRows,
+    MediaRow,
+    Outcome,
+    SyncReport,
+)
 from valor_data.ledger.schema import COUNT_ALL, STAGES
 from valor_data.ledger.tables import Tables
 
@@ -150,6 +159,7 @@ class ClipTables(Tables):
             (clip_id, media.path, media.offset_seconds, media.size_bytes, media.source),
         )
         self._db.execute("DELETE FROM facts WHERE clip_id = ?", (clip_id,))
+        self._db.execute("DELETE FROM scores WHERE clip_id = ? AND kind = 'content'", (clip_id,))
         self.forget_outcome(clip_id, "filter")
 
     def discard_media(self, clip_id: int) -> None:
@@ -162,12 +172,16 @@ class ClipTables(Tables):
         self.begin()
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (clip_id, version, facts))
 
-    def all_facts(self) -> Iterator[tuple[int, str, str | None, str | None]]:
-        """(clip id, facts, status of filter, its reason) of every clip of the manifest with facts."""
-        yield from self._db.execute(
-            "SELECT f.clip_id, f.facts, o.status, o.reason FROM facts f JOIN clips USING (clip_id) "
-            "LEFT JOIN outcomes o ON o.clip_id = f.clip_id AND o.stage = 'filter' WHERE manifest_row IS NOT NULL"
+    def filter_rows(self) -> Iterator[FilterRow]:
+        """What filter decides from, of every clip of the manifest with facts, in the order of clip ids."""
+        rows = self._db.execute(
+            "SELECT f.clip_id, c.manifest_row, coalesce(c.key, c.identity), c.content, f.facts, m.source, a.status, "
+            "o.status, o.reason, o.detail FROM facts f JOIN clips c USING (clip_id) LEFT JOIN media m USING (clip_id) "
+            "LEFT JOIN outcomes a ON a.clip_id = f.clip_id AND a.stage = 'fetch' "
+            "LEFT JOIN outcomes o ON o.clip_id = f.clip_id AND o.stage = 'filter' "
+            "WHERE c.manifest_row IS NOT NULL ORDER BY f.clip_id"
         )
+        return map(FilterRow._make, rows)
 
     def filter_counts(self) -> list[tuple[str, int]]:
         """(reason, number of clips) of filter's outcomes; the empty reason is that of the kept ones."""

@@ -16,7 +16,13 @@ from valor_data.ledger.tables import Tables
 PINNED = ("manifest", "plan", "plan_digest", "modalities", "settings.filter", "settings.shard")
 """What a part and the whole must agree about."""
 
-_KEYS = {"media": "clip_id", "facts": "clip_id", "outcomes": "clip_id, stage", "shards": "split, shard"}
+_KEYS = {
+    "media": "clip_id",
+    "facts": "clip_id",
+    "scores": "clip_id, kind",
+    "outcomes": "clip_id, stage",
+    "shards": "split, shard",
+}
 """What a part may change, and the keys. Shards come last: what changes about clips marks their shard as touched."""
 
 
@@ -43,7 +49,7 @@ def cut_part(whole: Path, target: Path, number: int, total: int) -> None:
         db.execute("INSERT INTO meta SELECT * FROM whole.meta")
         of_part = (total, number - 1)
         mine = "SELECT clip_id FROM whole.plan WHERE shard % ? = ?"
-        for table in ("clips", "media", "facts", "outcomes", "plan"):
+        for table in ("clips", "media", "facts", "scores", "outcomes", "plan"):
             db.execute(f"INSERT INTO main.{table} SELECT * FROM whole.{table} WHERE clip_id IN ({mine})", of_part)
         db.execute("INSERT INTO main.shards SELECT * FROM whole.shards WHERE shard % ? = ?", of_part)
         for statement in COUNT_ALL.split(";"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from valor_data.errors import REASONS, Status
 
@@ -154,6 +154,21 @@ class PlannedClip:
     def wanted(self) -> bool:
         """Whether the clip belongs into its shard: kept, and not refused while the shard was made."""
         return self.standing()[0] == Status.KEPT.value and self.shard_status != Status.DROPPED.value
+
+
+class FilterRow(NamedTuple):
+    """What filter decides from: a clip, its annotation's hash, its facts, and how it stands."""
+
+    clip_id: int
+    manifest_row: int
+    key: str
+    content: bytes
+    facts: str
+    source: str | None
+    fetch_status: str | None
+    status: str | None
+    reason: str | None
+    detail: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 STAGES: tuple[str, ...] = ("fetch", "filter", "shard")
 """The stages that give a clip an outcome, in their order."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 COUNT_ALL = """
     DELETE FROM tallies;
@@ -83,5 +83,11 @@ MIGRATIONS: dict[int, str] = {
         WHEN OLD.content != NEW.content OR (OLD.manifest_row IS NULL) != (NEW.manifest_row IS NULL)
             OR OLD.key IS NOT NEW.key
         BEGIN {_touch("NEW")} END;
+    """,
+    # What curation measured: figures beside the facts, which shards do not carry.
+    4: """
+    CREATE TABLE scores (
+        clip_id INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL, basis INTEGER NOT NULL,
+        score BLOB NOT NULL, PRIMARY KEY (kind, clip_id)) WITHOUT ROWID;
     """,
 }

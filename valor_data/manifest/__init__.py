@@ -10,7 +10,7 @@ from valor_data.manifest.build import ManifestResult, build_manifest, write_mani
 from valor_data.manifest.layout import manifest_schema
 from valor_data.manifest.options import ManifestOptions, Progress
 from valor_data.manifest.rejects import REJECT_CODES, Reject
-from valor_data.manifest.table import Manifest, SourceInfo, is_manifest, read_manifest
+from valor_data.manifest.table import Manifest, SourceInfo, draw_ranks, is_manifest, read_manifest
 
 __all__ = [
     "REJECT_CODES",
@@ -21,6 +21,7 @@ __all__ = [
     "Reject",
     "SourceInfo",
     "build_manifest",
+    "draw_ranks",
     "is_manifest",
     "manifest_schema",
     "read_manifest",

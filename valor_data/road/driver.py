@@ -261,10 +261,7 @@ class Driver:
 
     def recall(self, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]) -> SectionT:
         """The first half of `remember`: former choices in place of defaults, and nothing written yet."""
-        before = json.loads(self.ledger.get_meta(f"settings.{stage}") or "{}")
-        kept = {name: value for name, value in before.items() if name in names and name not in explicit}
-        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
-        return dataclasses.replace(section, **kept)  # type: ignore[type-var]
+        return recall_settings(self.ledger, stage, section, explicit, names)
 
     def note_settings(self, stage: str, section: object, names: Sequence[str]) -> None:
         """The second half of `remember`, for settings that turned out to be good.
@@ -308,3 +305,13 @@ class Driver:
         self.ledger.commit()
         self._last_commit = time.monotonic()
         return True
+
+
+def recall_settings(
+    ledger: Ledger, stage: str, section: SectionT, explicit: Collection[str], names: Sequence[str]
+) -> SectionT:
+    """Settings with the former choices of a work folder in place of defaults; see `Driver.remember`."""
+    before = json.loads(ledger.get_meta(f"settings.{stage}") or "{}")
+    kept = {name: value for name, value in before.items() if name in names and name not in explicit}
+    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    return dataclasses.replace(section, **kept)  # type: ignore[type-var]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
-from valor_data.clip import parse_key
+import numpy as np
+
 from valor_data.config import FilterSection
-from valor_data.errors import Status
-from valor_data.execute import Lost, Suspects
-from valor_data.filter.decide import decide
-from valor_data.filter.measure import Measured, MeasureRequest, MeasureUnit, measure_clips
-from valor_data.ledger import ClipRow, MediaRow, Outcome
+from valor_data.errors import CURATION, PRECEDENCE, ConfigError
+from valor_data.filter.recipe import CURATION_FIELDS, Scores, check_recipe, is_curated, rules_of
+from valor_data.filter.rules import curate, refuse_alone
+from valor_data.ledger import Ledger, Outcome
+from valor_data.manifest import read_manifest
 from valor_data.media.facts import FACTS_VERSION
 from valor_data.road.driver import Driver, StageReport
+from valor_data.road.measuring import measure_pending
+from valor_data.road.standing import Standing, languages_of, read_standing
+from valor_data.workdir import WorkDir
 
-REMEMBERED = ("min_rms_dbfs", "min_peak_dbfs", "min_coverage")
-
-CLIPS_A_UNIT = 8
+REMEMBERED = ("min_rms_dbfs", "min_peak_dbfs", "min_coverage", *CURATION_FIELDS)
 
 
 def run_filter(
@@ -31,25 +31,37 @@ def run_filter(
     explicit: Collection[str] = (),
     measure: bool = True,
 ) -> StageReport:
-    """Measures what has no facts yet, then decides about every clip that has.
+    """Measures what has no facts yet, then decides about every clip that has: by its facts, then by the whole set.
 
     Args:
         driver: of the work folder.
         section: the `[filter]` settings.
         modalities: what the run holds.
         explicit: names of the settings that were given for this run.
-        measure: False: decide only about clips that are measured; the shard stage measures the others.
+        measure: False: decide only about clips that are measured; the shard stage measures the others. Where rules of
+            curation are on, everything is measured all the same: they look at the whole set.
 
     Returns:
         How all measured clips stand now.
+
+    Raises:
+        ConfigError: settings that cannot be meant.
     """
-    section = driver.remember("filter", section, explicit, REMEMBERED)
+    section = driver.recall("filter", section, explicit, REMEMBERED)
+    check_recipe(section)
+    driver.note_settings("filter", section, REMEMBERED)
     report = StageReport("filter")
+    measure = measure or is_curated(section)
     if measure:
-        _measure_pending(driver, section, modalities, report)
-    if _decide_all(driver, section, modalities) and measure:
-        _measure_pending(driver, section, modalities, report)
-        _decide_all(driver, section, modalities)
+        measure_pending(driver, section, modalities, report)
+    standing = _decide_by_facts(driver, section, modalities)
+    if standing.partial and measure:
+        measure_pending(driver, section, modalities, report)
+        standing = _decide_by_facts(driver, section, modalities)
+    if driver.work.part is None:
+        _curate(driver, section, standing)
+    elif is_curated(section):
+        report.notices.append("curation looks at the whole set: run `filter` without --part after `ledger merge`")
     return filter_report(driver, report)
 
 
@@ -61,97 +73,154 @@ def filter_report(driver: Driver, report: StageReport | None = None) -> StageRep
     return report
 
 
-def _measure_pending(driver: Driver, section: FilterSection, modalities: str, report: StageReport) -> None:
-    pending = driver.ledger.pending_measure(FACTS_VERSION)
-    if not len(pending):
+def require_decided(driver: Driver, section: FilterSection, modalities: str) -> None:
+    """Where rules of curation are on, decides about clips that nobody has decided about: before shards are made.
+
+    Raises:
+        ConfigError: this is a part, which cannot decide for the whole set.
+    """
+    if not is_curated(section) or not len(driver.ledger.pending_measure(FACTS_VERSION)):
         return
-    driver.progress.start("filter", len(pending), "clips")
-    executor = driver.executor(section.workers)
-    try:
-        requests = (_request(driver.work.root, clip, media) for clip, media in pending)
-        todo = _batches(requests, CLIPS_A_UNIT)
-        suspects = Suspects()
-        while True:
-            again: list[MeasureRequest] = []
-            limits = (section.clip_deadline_seconds, section.clip_memory_bytes)
-            units = (MeasureUnit(batch, modalities, *limits) for batch in todo)
-            for unit, result in executor.run(measure_clips, units):
-                if isinstance(result, Lost) and suspects.is_first_crash(result, str(unit.clips[0].clip_id)):
-                    again += unit.clips
-                else:
-                    again += _record(driver, unit, result, report)
-                driver.commit_now_and_then()
-            if not again:
-                return
-            # What a lost worker had not reached is measured again, clip by clip.
-            todo = iter([(request,) for request in again])
-    finally:
-        executor.close()
-        driver.ledger.commit()
-        driver.progress.finish()
+    if driver.work.part is not None:
+        raise ConfigError(
+            f"--part {driver.work.part}: filter.{_first_rule(section)} looks at the whole set, and clips of this part "
+            "are not measured: run `filter` (or its parts, `ledger merge`, and `filter`) first, then `shard --part`"
+        )
+    run_filter(driver, section, modalities, explicit=REMEMBERED)
 
 
-def _batches(requests: Iterable[MeasureRequest], size: int) -> Iterator[tuple[MeasureRequest, ...]]:
-    source = iter(requests)
-    while batch := tuple(itertools.islice(source, size)):
-        yield batch
+def _first_rule(section: FilterSection) -> str:
+    rules = rules_of(section, _scores(None, None))
+    return rules[0].setting().split(" ")[0]
 
 
-def _request(root: Path, clip: ClipRow, media: MediaRow) -> MeasureRequest:
-    _, start, end = parse_key(clip.key or clip.identity)
-    return MeasureRequest(clip.clip_id, clip.key or clip.identity, root / media.path, media.offset_seconds, start, end)
-
-
-def _record(
-    driver: Driver, unit: MeasureUnit, result: list[Measured] | Lost, report: StageReport
-) -> list[MeasureRequest]:
-    """Writes what came back; gives back the clips that must be measured again."""
-    if isinstance(result, Lost):
-        blamed = [clip for clip in unit.clips if str(clip.clip_id) == result.item] or list(unit.clips[:1])
-        driver.ledger.record(blamed[0].clip_id, "filter", Outcome.refused(result.reason, result.detail))
-        driver.progress.advance("dropped", result.reason)
-        return [clip for clip in unit.clips if clip is not blamed[0]]
-    for clip in result:
-        if clip.lost:
-            driver.ledger.record(clip.clip_id, "fetch", Outcome.refused("missing", clip.detail), counts=False)
-            report.count(Outcome.refused("missing", clip.detail))
-            driver.progress.advance("waiting", "missing")
-        elif clip.facts is not None:
-            driver.ledger.record_facts(clip.clip_id, FACTS_VERSION, clip.facts)
-            driver.progress.advance("measured")
-        else:
-            driver.ledger.record(clip.clip_id, "filter", Outcome.refused(clip.reason, clip.detail))
-            driver.progress.advance("dropped", clip.reason)
-    return []
-
-
-def _decide_all(driver: Driver, section: FilterSection, modalities: str) -> int:
-    """Decides about every clip that has facts.
+def _decide_by_facts(driver: Driver, section: FilterSection, modalities: str) -> Standing:
+    """Decides about every clip by its facts alone, and writes what is not the business of curation.
 
     A clip that the sound alone refused while its shard was made has no facts of its picture. When a moved
     threshold would keep it, those facts are not enough: they are dropped, and the clip is measured again.
-
-    Returns:
-        How many clips must be measured again.
     """
-    changed: list[tuple[int, Outcome]] = []
-    partial: list[int] = []
-    for clip_id, text, status, reason in driver.ledger.all_facts():
-        facts = json.loads(text)
-        outcome = decide(facts, section, modalities)
-        if (outcome.status.value, outcome.reason) == (status, reason):
-            continue
-        if outcome.status is Status.KEPT and _is_partial(facts, modalities):
-            partial.append(clip_id)
-        else:
-            changed.append((clip_id, outcome))
-    for clip_id, outcome in changed:
-        driver.ledger.record(clip_id, "filter", outcome)
-    for clip_id in partial:
+    listed = read_manifest(driver.work.manifest).table if is_curated(section) else None
+    standing = read_standing(driver.ledger, listed, section, modalities)
+    for clip_id, outcome, is_new in standing.changed:
+        driver.ledger.record(clip_id, "filter", outcome, counts=is_new)
+    for clip_id in standing.partial:
         driver.ledger.forget_facts(clip_id)
+    if driver.work.part is not None:  # who was refused by the whole set's rules stays refused
+        for clip_id, (former, _) in zip(standing.kept.clip_ids.tolist(), standing.former, strict=True):
+            if former != "kept" and former not in CURATION:
+                driver.ledger.record(clip_id, "filter", Outcome.kept())
     driver.ledger.commit()
-    return len(partial)
+    return standing
 
 
-def _is_partial(facts: dict[str, Any], modalities: str) -> bool:
-    return "v" in modalities and facts["has_video"] and facts["decodable"] and not facts["num_pictures_decoded"]
+def _curate(driver: Driver, section: FilterSection, standing: Standing) -> None:
+    """Decides about the clips that their facts keep by the rules that are on, and writes what has changed."""
+    curated = curate(standing.kept, rules_of(section, _scores(driver.ledger, standing, writes=True)))
+    for position, (former, detail) in enumerate(standing.former):
+        if curated.rule[position] < 0:
+            if former != "kept":
+                driver.ledger.record(int(standing.kept.clip_ids[position]), "filter", Outcome.kept())
+            continue
+        outcome = Outcome.refused(curated.reason(position), curated.detail(position))
+        if (outcome.reason, hash(outcome.detail)) != (former, detail):
+            is_new = outcome.reason != former
+            driver.ledger.record(int(standing.kept.clip_ids[position]), "filter", outcome, counts=is_new)
+    driver.ledger.commit()
+
+
+def _scores(ledger: Any, standing: Any, *, writes: bool = False) -> Scores:
+    return Scores(languages=lambda: languages_of(ledger, standing.kept, standing.basis, writes=writes))
+
+
+@dataclass(frozen=True, slots=True)
+class RulePreview:
+    """What one filter would remove.
+
+    Attributes:
+        reason: its code.
+        setting: the setting that turns it on.
+        alone: clips it would remove if it were the only one.
+        in_order: clips it removes of those that the filters before it leave.
+        left: clips that are left after it.
+    """
+
+    reason: str
+    setting: str
+    alone: int
+    in_order: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What `filter` would do now.
+
+    Attributes:
+        num_clips: clips that are measured.
+        num_unmeasured: clips whose media are there and that are not: nothing is known of them yet.
+        rules: the filters in their order.
+        kept: clips that would be kept.
+        kept_now: clips that are kept now.
+    """
+
+    num_clips: int
+    num_unmeasured: int
+    rules: tuple[RulePreview, ...]
+    kept: int
+    kept_now: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form, for `--json`."""
+        return {
+            "measured": self.num_clips,
+            "unmeasured": self.num_unmeasured,
+            "kept": self.kept,
+            "kept_now": self.kept_now,
+            "rules": [
+                {"reason": r.reason, "setting": r.setting, "alone": r.alone, "in_order": r.in_order, "left": r.left}
+                for r in self.rules
+            ],
+        }
+
+
+def preview_filter(work: WorkDir, ledger: Ledger, section: FilterSection, modalities: str) -> Preview:
+    """What each filter would remove, alone and in order; decodes and writes nothing.
+
+    Args:
+        work: the work folder.
+        ledger: its ledger, open to read.
+        section: the `[filter]` settings, former choices in place of defaults.
+        modalities: what the run holds.
+
+    Raises:
+        ConfigError: settings that cannot be meant.
+    """
+    check_recipe(section)
+    listed = read_manifest(work.manifest).table if is_curated(section) else None
+    standing = read_standing(ledger, listed, section, modalities)
+    rules = rules_of(section, _scores(ledger, standing))
+    curated = curate(standing.kept, rules)
+    told = _preview_of_facts(standing, section)
+    left = told[-1].left
+    for number, rule in enumerate(rules):
+        in_order = int(np.count_nonzero(curated.rule == number))
+        left -= in_order
+        alone = in_order if number == 0 else refuse_alone(standing.kept, rule)
+        told.append(RulePreview(rule.reason, rule.setting(), alone, in_order, left))
+    kept_now = sum(number for reason, number in ledger.filter_counts() if not reason)
+    unmeasured = len(ledger.pending_measure(FACTS_VERSION))
+    return Preview(standing.num_clips, unmeasured, tuple(told), left, kept_now)
+
+
+def _preview_of_facts(standing: Standing, section: FilterSection) -> list[RulePreview]:
+    settings = {
+        "short": f"min_coverage = {section.min_coverage:g}",
+        "silent": f"min_rms_dbfs = {section.min_rms_dbfs:g}, min_peak_dbfs = {section.min_peak_dbfs:g}",
+    }
+    left = standing.num_clips
+    told = []
+    for reason in (code for code in PRECEDENCE if code not in CURATION):
+        left -= standing.first[reason]
+        told.append(RulePreview(reason, settings.get(reason, ""), standing.alone[reason], standing.first[reason], left))
+    return told

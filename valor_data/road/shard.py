@@ -15,6 +15,7 @@ from valor_data.ledger import Outcome
 from valor_data.manifest import Manifest, read_manifest
 from valor_data.road.driver import Driver, StageReport
 from valor_data.road.filter import REMEMBERED as FILTER_FIELDS
+from valor_data.road.filter import require_decided
 from valor_data.road.shard_plan import fix_plan
 from valor_data.road.shard_records import discard_media, record_shard, sample_requests, slice_row
 from valor_data.road.shard_states import ShardState, shard_states
@@ -71,6 +72,8 @@ def run_shard(
     driver.note_settings("shard", section, REMEMBERED)
     if thresholds is None:
         thresholds = driver.remember("filter", FilterSection(), (), FILTER_FIELDS)
+    if not plan_only:
+        require_decided(driver, thresholds, modalities)
     run = _ShardRun(
         driver=driver,
         section=section,
