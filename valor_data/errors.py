@@ -193,9 +193,7 @@ REASONS: dict[str, Reason] = {
         Reason("silent", _F, "the sound is below filter.min_rms_dbfs or filter.min_peak_dbfs", "lower the threshold"),
         # filter, curation: about a clip or about the whole set, all off by default
         Reason("licence", _F, "filter.licences_allowed and licences_denied exclude its licence", "change the lists"),
-        Reason(
-            "caption_junk", _F, "no caption is a sentence (a number, a URL …)", "filter.caption_junk = false"
-        ),
+        Reason("caption_junk", _F, "no caption is a sentence (a number, a URL …)", "filter.caption_junk = false"),
         Reason("caption_length", _F, "no caption has as many words as asked", "move filter.caption_min_words or max"),
         Reason("caption_language", _F, "no caption is in filter.caption_languages", "add the language to the list"),
         Reason(
