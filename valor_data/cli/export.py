@@ -67,7 +67,7 @@ def print_exported(exported: Exported, target: str) -> None:
     out = console()
     out.print(f"{exported.num_clips:,} clips, {exported.num_captions:,} captions in {escape(target)}", soft_wrap=True)
     table = plain_table("", "")
-    table.columns[1].justify = "left"
+    table.show_header, table.columns[1].justify = False, "left"
     for name, about in sorted(exported.files.items()):
         table.add_row(escape(name), escape(about))
     if exported.files:

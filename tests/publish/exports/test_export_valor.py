@@ -250,7 +250,7 @@ def test_what_is_missing_is_said_before_anything_is_written(real: WorkDir, tmp_p
         ShardError, match="the media of 3 of 3 clips are not in the work folder, and the shards hold no pic"
     ):
         export(bare, tmp_path / "out", fps=2.0)
-    assert not (tmp_path / "out" / "frames_fps2").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,20 @@
 """A finished set in the forms that other people's code reads.
 
-A layout is a module with `write(finished, target, options, progress) -> Exported`; adding one: the module, and a line
-in `LAYOUTS`.
+A layout is a module with `check(finished, target, options)`, which refuses before anything is written what cannot be,
+and `write(finished, target, options, progress) -> Exported`. Adding one: the module, and a line in `LAYOUTS`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
 from valor_data.errors import ConfigError
 from valor_data.publish.exports.target import NOTE, Target, begin, note_bytes
-from valor_data.publish.finished import FinishedSet, open_finished
+from valor_data.publish.finished import open_finished
 from valor_data.workdir import WorkDir
 
 
@@ -95,19 +95,16 @@ class Layout:
     """A form to export to.
 
     Attributes:
-        module: has the function `write`.
+        module: has the functions `check` and `write`.
         used: names of the options that decide about its bytes.
     """
 
     module: str
     used: tuple[str, ...]
 
-    @property
-    def write(self) -> Callable[[FinishedSet, Target, ExportOptions, Progress], Exported]:
-        """Writes a set; loaded when it is needed."""
-        write: Callable[[FinishedSet, Target, ExportOptions, Progress], Exported]
-        write = import_module(f"valor_data.publish.exports.{self.module}").write
-        return write
+    def load(self) -> Any:
+        """The module, when it is needed."""
+        return import_module(f"valor_data.publish.exports.{self.module}")
 
 
 LAYOUTS: Mapping[str, Layout] = {
@@ -142,9 +139,11 @@ def run_export(work: WorkDir, layout: str, place: str, options: ExportOptions, p
     target = Target.at(place)
     finished = open_finished(work, split=options.split)
     told = {"layout": layout, **options.told(chosen.used)}
+    module = chosen.load()
+    module.check(finished, target, options)
     begin(target, told)
     try:
-        exported = chosen.write(finished, target, options, progress)
+        exported: Exported = module.write(finished, target, options, progress)
     finally:
         progress.finish()
     target.write(NOTE, note_bytes({**told, "finished": True, **exported.to_dict()}))

@@ -43,20 +43,27 @@ _VERSION = 1
 """Raised when the same set and options give other files."""
 
 
-def write(finished: FinishedSet, target: Target, options: ExportOptions, progress: Progress) -> Exported:
-    """Writes the layout; see `exports.run_export`.
+def check(finished: FinishedSet, target: Target, options: ExportOptions) -> None:
+    """Refuses what cannot be written.
 
     Raises:
         ConfigError: pictures a second are asked of a set without pictures.
         ShardError: what the pictures or the sound would be made of is neither in the work folder nor in the shards.
     """
-    settings = finished.settings
-    if options.fps and "v" not in settings.modalities:
+    if options.fps and "v" not in finished.settings.modalities:
         raise ConfigError("--fps: the set has no pictures (modalities a)")
-    writer = ClipWriter(settings, options.fps, options.sound and "a" in settings.modalities)
-    chosen = finished.first(options.limit)
+    writer = _writer(finished, options)
+    _refuse_what_is_missing(functools.partial(_units, finished, target, writer), finished.first(options.limit), writer)
+
+
+def _writer(finished: FinishedSet, options: ExportOptions) -> ClipWriter:
+    return ClipWriter(finished.settings, options.fps, options.sound and "a" in finished.settings.modalities)
+
+
+def write(finished: FinishedSet, target: Target, options: ExportOptions, progress: Progress) -> Exported:
+    """Writes the layout; see `exports.run_export`."""
+    writer, chosen = _writer(finished, options), finished.first(options.limit)
     units = functools.partial(_units, finished, target, writer)
-    _refuse_what_is_missing(units, chosen, writer)
     marks = _Marks(target)
     todo = [(shard, number) for shard, number in chosen if marks.stamp(shard) != _stamp(writer, shard, number)]
     gone = set(marks.names()) - {mark_of(shard.name) for shard, _ in chosen}
