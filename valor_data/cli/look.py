@@ -13,6 +13,7 @@ from valor_data.cli.options import Json, Work
 if TYPE_CHECKING:
     from valor_data.look.status import RunStatus
     from valor_data.look.verify import Verification
+    from valor_data.workdir import WorkDir
 
 
 def status_command(work: Work = Path(), as_json: Json = False) -> None:
@@ -151,6 +152,15 @@ def verify_command(
         str | None,
         typer.Option(help="Where the shards are: a folder, or s3://BUCKET/SET.", show_default="as the ledger says"),
     ] = None,
+    removed: Annotated[
+        bool,
+        typer.Option(
+            "--removed", help="Search every file for clips that were removed, by the hashes of the tombstones."
+        ),
+    ] = False,
+    ids: Annotated[
+        Path | None, typer.Option(help="With --removed: search for these keys and video ids as bytes, a line each.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read every shard as a stranger would, and list what is wrong; the exit code tells whether anything is."""
@@ -161,6 +171,9 @@ def verify_command(
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)
+    if removed or ids is not None:
+        _verify_removed(folder, ids, as_json=as_json)
+        return
     check_address(output or "", "--output")
     place = open_output(folder.root, absolute_place(output)) if output else output_of_work(folder)
     bar = progress(as_json)
@@ -176,6 +189,37 @@ def verify_command(
     else:
         print_verification(found)
     if found.problems:
+        raise typer.Exit(1)
+
+
+def _verify_removed(folder: WorkDir, ids: Path | None, *, as_json: bool) -> None:
+    """Whether anything of what was removed is left in any file."""
+    from rich.markup import escape
+
+    from valor_data.cli.output import console, print_json, progress
+    from valor_data.publish.proof import files_to_search, search_by_hash, search_folder
+    from valor_data.publish.search import ByteSearch, needles_of
+    from valor_data.publish.wanted import read_entries
+    from valor_data.tombstones import local_tombstones, video_of_key
+
+    bar = progress(as_json)
+    bar.start("search", len(files_to_search(folder)), "files")
+    proof = search_by_hash(folder, local_tombstones(folder.tombstones), lambda _: bar.advance("searched"))
+    if ids is not None:
+        entries = read_entries(ids, [])
+        keys = [entry for entry in entries if video_of_key(entry) is not None]
+        search = ByteSearch(needles_of(keys, set(entries) - set(keys), []))
+        proof.problems += search_folder(folder, search).problems
+    bar.finish()
+    if as_json:
+        print_json({"files": proof.num_files, "problems": proof.problems})
+    else:
+        out = console()
+        for problem in proof.problems:
+            out.print(f"[red]wrong:[/] {escape(problem)}")
+        verdict = "nothing of what was removed is left" if not proof.problems else f"{len(proof.problems)} problems"
+        out.print(f"{proof.num_files:,} files searched: {verdict}")
+    if proof.problems:
         raise typer.Exit(1)
 
 

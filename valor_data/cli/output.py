@@ -102,8 +102,14 @@ def print_json(tree: object) -> None:
     typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
 
 
-def begin_log(work: WorkDir, command: str) -> None:
-    """Opens this run's log file, `logs/<time>-<command>.log`."""
+def begin_log(work: WorkDir, command: str, arguments: list[str] | None = None) -> None:
+    """Opens this run's log file, `logs/<time>-<command>.log`.
+
+    Args:
+        work: the work folder.
+        command: its name.
+        arguments: what the log says that was given; None: the command line as it is.
+    """
     work.logs.mkdir(parents=True, exist_ok=True)
     State.log_file = work.logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{command}-{os.getpid()}.log"
     handler = logging.FileHandler(State.log_file, encoding="utf-8")
@@ -112,7 +118,7 @@ def begin_log(work: WorkDir, command: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     root.propagate = False
-    log.info("valor-data %s", hide_passwords(" ".join([command, *sys.argv[2:]])))
+    log.info("valor-data %s", hide_passwords(" ".join([command, *(sys.argv[2:] if arguments is None else arguments)])))
 
 
 class LogProgress:

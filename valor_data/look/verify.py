@@ -21,6 +21,7 @@ from valor_data.ledger import Ledger
 from valor_data.shard import shard_name
 from valor_data.shard.output import Output, json_of, open_output, output_of, rows_of, tar_of
 from valor_data.shard.reader import read_fault
+from valor_data.tombstones import local_tombstones
 from valor_data.workdir import WorkDir
 
 CHUNK_BYTES = 1 << 20
@@ -110,9 +111,23 @@ def verify(
         sets = "; ".join(f"{name}: {', '.join(members)}" for members, name in member_sets.items())
         found.problems.append(f"samples of different shards have different members: {sets}")
     found.problems += _leftovers(output, sizes, set(names))
+    found.problems += _removed_problems(work, seen)
     if work.ledger.exists() and output == output_of_work(work):
         found.problems += _ledger_problems(work, seen)
     return found
+
+
+def _removed_problems(work: WorkDir, seen: Mapping[str, str]) -> Iterator[str]:
+    """A line for each clip that was removed and is there all the same, and for a removal that was interrupted."""
+    tombstones = local_tombstones(work.tombstones)
+    again = f"run `valor-data remove --tombstones {work.tombstones}`"
+    back = [key for key in seen if key in tombstones] if tombstones else []
+    for key in back[:MEMBERS_SHOWN]:
+        yield f"{seen[key]}: clip {key} was removed from the set, and is in it; {again}"
+    if len(back) > MEMBERS_SHOWN:
+        yield f"{len(back) - MEMBERS_SHOWN} more clips were removed from the set, and are in it; {again}"
+    if work.removal.exists():
+        yield f"a removal was interrupted here: run `valor-data remove --work {work.root}`"
 
 
 def _doubled(check: ShardCheck, seen: dict[str, str]) -> Iterator[str]:

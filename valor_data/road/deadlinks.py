@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,22 @@ def import_deadlinks(work: WorkDir, origin: Path) -> int:
                 rows[name] = tuple(row[column] for column in COLUMNS)
     _write(rows.values(), work.deadlinks)
     return len(rows)
+
+
+def rewrite_deadlinks(path: Path, is_left_out: Callable[[dict[str, Any]], bool]) -> int:
+    """Takes rows out of a list of dead links; it is written anew only where there are such.
+
+    Returns:
+        How many rows went.
+
+    Raises:
+        ManifestError: the file is no list of dead links.
+    """
+    rows = read_deadlinks(path)
+    kept = [tuple(row[column] for column in COLUMNS) for row in rows if not is_left_out(row)]
+    if len(kept) < len(rows):
+        _write(kept, path)
+    return len(rows) - len(kept)
 
 
 def read_deadlinks(path: Path) -> list[dict[str, Any]]:

@@ -117,6 +117,13 @@ class StageReport:
         }
 
 
+def _removal_interrupted(work: WorkDir) -> bool:
+    """Whether `remove` was killed here; one that had come to overwriting its note was over."""
+    if work.removal.exists() and not work.removal.read_bytes().strip(b"\0"):
+        work.removal.unlink()
+    return work.removal.exists()
+
+
 class Driver:
     """The one writer of a work folder, as a context manager.
 
@@ -145,7 +152,7 @@ class Driver:
         execute: ExecuteSection | None = None,
         removing: bool = False,
     ) -> None:
-        if work.removal.exists() and not removing:
+        if _removal_interrupted(work) and not removing:
             raise ValorDataError(
                 f"{work.root}: a removal was interrupted here and must be finished first: "
                 f"valor-data remove --work {work.root}"

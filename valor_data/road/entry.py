@@ -30,7 +30,7 @@ def enter_manifest(driver: Driver, manifest: Path | None, report: StageReport) -
     listed = _without_removed(driver, read_manifest(manifest or work.manifest), report)
     if driver.ledger.get_meta("manifest") == listed.fingerprint and work.manifest.exists():
         return listed
-    changes = driver.ledger.sync(_ledger_rows(listed))
+    changes = driver.ledger.sync(ledger_rows(listed))
     _bring_files(driver, manifest, listed)
     driver.ledger.set_meta("manifest", listed.fingerprint)
     _note_changes(changes, report)
@@ -69,7 +69,8 @@ def _note_changes(changes: SyncReport, report: StageReport) -> None:
         )
 
 
-def _ledger_rows(listed: Manifest) -> Iterator[tuple[int, str, str | None, str, str, bytes]]:
+def ledger_rows(listed: Manifest) -> Iterator[tuple[int, str, str | None, str, str, bytes]]:
+    """(row, identity, key, video id, split, content hash) of every clip of a manifest, for `Ledger.sync`."""
     number = itertools.count()
     for clip in listed.clips():
         content = content_hash(

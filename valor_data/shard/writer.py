@@ -95,7 +95,12 @@ class ShardResult:
 
 def shard_digest(settings: SampleSettings, clip_digests: Iterable[str]) -> str:
     """What a shard is made of: its kept clips, what they show, and the sample settings."""
-    hasher = hashlib.sha256(json.dumps(settings.to_dict(), sort_keys=True).encode())
+    return digest_with(settings.to_dict(), clip_digests)
+
+
+def digest_with(settings: Mapping[str, Any], clip_digests: Iterable[str]) -> str:
+    """`shard_digest` for sample settings as the shard's JSON holds them."""
+    hasher = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for digest in clip_digests:
         hasher.update(b"\n" + digest.encode())
     return hasher.hexdigest()
@@ -211,7 +216,7 @@ def _put_in_place(
     # The JSON is the mark that the folder is complete: from here on `finish_moves` ends what a kill interrupts.
     with written_aside(folder / f"{name}.json") as path:
         path.write_text(json.dumps(sidecar(unit, result), indent=1, sort_keys=True) + "\n")
-    _move_in_place(output, folder, name, has_tar=result.num_samples > 0)
+    move_in_place(output, folder, name, has_tar=result.num_samples > 0)
 
 
 def finish_moves(work: WorkDir, output: Output | None = None) -> list[str]:
@@ -231,12 +236,13 @@ def finish_moves(work: WorkDir, output: Output | None = None) -> list[str]:
     for mark in sorted(path for folder in work.tmp_folders() for path in folder.glob("*/*.json")):
         if mark.parent.name.rpartition("@")[0] == mark.stem:
             has_tar = json.loads(mark.read_text())["num_samples"] > 0
-            _move_in_place(output or FolderOutput(work.root), mark.parent, mark.stem, has_tar=has_tar)
+            move_in_place(output or FolderOutput(work.root), mark.parent, mark.stem, has_tar=has_tar)
             finished.append(mark.stem)
     return finished
 
 
-def _move_in_place(output: Output, folder: Path, name: str, *, has_tar: bool) -> None:
+def move_in_place(output: Output, folder: Path, name: str, *, has_tar: bool) -> None:
+    """Moves a shard that is complete in a folder to its place; a tar that is not in the folder stays as it is."""
     # Without its JSON a shard is not finished: the old one goes first, the new one comes last.
     output.remove([json_of(name)])
     if not has_tar:

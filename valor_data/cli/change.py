@@ -1,0 +1,164 @@
+"""`valor-data remove`: a set that was finished, changed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from valor_data.cli.options import Json, Work
+
+if TYPE_CHECKING:
+    from valor_data.publish.pending import Pending
+    from valor_data.publish.removal import Removal
+    from valor_data.road import Driver
+    from valor_data.workdir import WorkDir
+
+
+def remove_command(
+    ids: Annotated[
+        Path | None, typer.Option(help="A file with a key or a video id a line; - for standard input.")
+    ] = None,
+    key: Annotated[list[str] | None, typer.Option(help="A key or a video id. Repeatable.")] = None,
+    tombstones: Annotated[
+        str | None, typer.Option(help="Somebody's tombstones.parquet: take them over, and remove what they name here.")
+    ] = None,
+    why: Annotated[str, typer.Option(help="In a line of words, without ids: it is published.")] = "",
+    reason: Annotated[str, typer.Option(help="request, gone, legal, quality or other.")] = "request",
+    work: Work = Path(),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    proof: Annotated[
+        bool, typer.Option("--proof/--no-proof", help="Search every file at the end.", show_default="--proof")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Take clips out for good: shards, media, manifest, ledger, logs; and let nothing bring them back."""
+    from valor_data.cli.output import begin_log, print_json, progress
+    from valor_data.publish.removal import plan_removal, remove
+    from valor_data.publish.wanted import read_entries
+    from valor_data.road import Driver
+    from valor_data.workdir import WorkDir
+
+    folder = WorkDir.at(work)
+    _check(folder, reason, why, tombstones, is_new=bool(ids or key or tombstones))
+    entries = read_entries(ids, key or [])
+    with Driver(folder, progress(as_json), stages=[], removing=True) as driver:
+        if not dry_run:
+            begin_log(folder, "remove", [])  # without the ids
+        if tombstones is not None:
+            entries += _take_over(driver, tombstones, dry_run=dry_run)
+            why = why or "removed from the set that this one was made from"
+        if not entries and not folder.removal.exists():
+            told = f"no clip of {work} is named by {tombstones}" if tombstones else "the removal was over already"
+            typer.echo(told)
+            return
+        pending = plan_removal(driver, entries, reason=reason, why=why)
+        if dry_run:
+            _print_plan(driver, pending, as_json=as_json)
+            return
+        if not yes and not as_json and sys.stdin.isatty():
+            _print_plan(driver, pending, as_json=False)
+            typer.confirm("remove them for good?", abort=True)
+        done = remove(driver, pending, is_proven=proof)
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        _print_done(done, work)
+    if done.proof is not None and done.proof.problems:
+        raise typer.Exit(1)
+
+
+def _check(folder: WorkDir, reason: str, why: str, tombstones: str | None, *, is_new: bool) -> None:
+    from valor_data.errors import ConfigError, ValorDataError
+    from valor_data.tombstones import REASON_CLASSES
+
+    if not folder.ledger.exists():
+        raise ValorDataError(f"no ledger at {folder.ledger}: name the work folder with --work")
+    problems = []
+    if reason not in REASON_CLASSES:
+        problems.append(f"--reason {reason}: expected one of {', '.join(REASON_CLASSES)}")
+    if not is_new and not folder.removal.exists():
+        problems.append("nothing to remove: name clips with --ids FILE or --key KEY")
+    if is_new and not why.strip() and tombstones is None and not folder.removal.exists():
+        problems.append("--why is missing: say in a line of words why (it is published; no ids)")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _take_over(driver: Driver, place: str, *, dry_run: bool) -> list[str]:
+    """Adds a list of tombstones to the work folder's, and gives the keys of clips here that it names."""
+    from valor_data.publish.wanted import covered_clips
+    from valor_data.tombstones import merge_tombstones, read_tombstones
+
+    if not dry_run:
+        merge_tombstones(driver.work.tombstones, place)
+    return covered_clips(driver.ledger, read_tombstones(place))
+
+
+def _print_plan(driver: Driver, pending: Pending, *, as_json: bool) -> None:
+    from rich.markup import escape
+
+    from valor_data.cli.output import console, print_json
+    from valor_data.publish.removal import shards_concerned
+
+    wanted = pending.wanted
+    shards = [name for _, name in shards_concerned(driver, wanted)]
+    media = driver.ledger.media_paths(wanted.clip_ids)
+    if as_json:
+        print_json(
+            {"clips": len(wanted.clip_ids), "videos": len(wanted.videos), "not_in_the_set": list(wanted.unknown),
+             "shards_to_rewrite": shards, "media_files": len(media), "version": pending.version}
+        )  # fmt: skip
+        return
+    out = console()
+    videos = f", {len(wanted.videos):,} videos as a whole" if wanted.videos else ""
+    out.print(f"[bold]{len(wanted.clip_ids):,} clips[/] of {driver.ledger.num_clips():,}{videos}")
+    shown = ", ".join(shards[:6]) + (", …" if len(shards) > 6 else "")
+    out.print(f"  {len(shards):,} shards to write anew{': ' + shown if shown else ''}; {len(media):,} media files")
+    out.print(f"  the version becomes {pending.version}")
+    _print_unknown(wanted.unknown)
+    for name in sorted(wanted.names | wanted.videos)[:10]:
+        out.print(f"  [dim]{escape(name)}")
+
+
+def _print_unknown(unknown: tuple[str, ...]) -> None:
+    from rich.markup import escape
+
+    from valor_data.cli.output import console
+
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        told = "names are not in the set (any more), and have tombstones all the same"
+        console().print(f"[cyan]note:[/] {len(unknown):,} {told}: {escape(shown)}")
+
+
+def _print_done(done: Removal, work: Path) -> None:
+    from rich.markup import escape
+
+    from valor_data.cli.output import console
+
+    out = console()
+    out.print(
+        f"[bold]{done.num_clips:,} clips removed[/]: {len(done.shards):,} shards written anew, "
+        f"{done.num_media:,} media files deleted ({done.media_bytes / 1e6:,.1f} MB), "
+        f"{done.num_tombstones:,} new tombstones, version {done.version}"
+    )
+    if done.scrubbed:
+        out.print(f"  cleaned: {escape(', '.join(done.scrubbed))}")
+    _print_unknown(done.unknown)
+    if done.num_outside:
+        out.print(
+            f"[cyan]note:[/] {done.num_outside:,} media files lie outside the work folder and were left alone; "
+            "they are yours to delete"
+        )
+    if done.proof is None:
+        out.print(f"not searched; later: valor-data verify --removed --work {escape(str(work))}")
+        return
+    for problem in done.proof.problems:
+        out.print(f"[red]wrong:[/] {escape(problem)}")
+    verdict = "nothing of them is left" if not done.proof.problems else "mend or move these files: they are yours"
+    out.print(f"searched {done.proof.num_files:,} files ({done.proof.size_bytes / 1e6:,.1f} MB): {verdict}")
+    out.print("[dim]where it was published before, the Hub's history still holds them: README, Taking clips out")
