@@ -66,9 +66,7 @@ class EraseTables(Tables):
         ]
         for table in self._tables_of_clips():
             self._db.execute(f"DELETE FROM {table} WHERE clip_id IN {doomed}")
-        names = self._db.execute(
-            f"SELECT clip_id FROM clips WHERE clip_id IN {doomed} AND video_id != ''"
-        ).fetchall()
+        names = self._db.execute(f"SELECT clip_id FROM clips WHERE clip_id IN {doomed} AND video_id != ''").fetchall()
         self._db.executemany(
             "UPDATE clips SET identity = ?, key = NULL, video_id = '', manifest_row = NULL, content = x'' "
             "WHERE clip_id = ?",
