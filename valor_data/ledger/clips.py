@@ -172,6 +172,13 @@ class ClipTables(Tables):
         self.begin()
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (clip_id, version, facts))
 
+    def all_facts(self) -> Iterator[tuple[int, str, str | None, str | None]]:
+        """(clip id, facts, status of filter, its reason) of every clip of the manifest with facts."""
+        yield from self._db.execute(
+            "SELECT f.clip_id, f.facts, o.status, o.reason FROM facts f JOIN clips USING (clip_id) "
+            "LEFT JOIN outcomes o ON o.clip_id = f.clip_id AND o.stage = 'filter' WHERE manifest_row IS NOT NULL"
+        )
+
     def filter_rows(self) -> Iterator[FilterRow]:
         """What filter decides from, of every clip of the manifest with facts, in the order of clip ids."""
         rows = self._db.execute(
