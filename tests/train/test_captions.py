@@ -14,7 +14,8 @@ import pytest
 from valor_data.clip import Caption, Clip, Question
 from valor_data.errors import ConfigError, ManifestError
 from valor_data.manifest import build_manifest, write_manifest
-from valor_data.train.captions import Overrides, TextSettings, caption_rows, question_rows
+from valor_data.manifest.overrides import Overrides
+from valor_data.train.captions import TextSettings, caption_rows, question_rows
 
 CAPTIONS = (Caption("A dog barks."), Caption("A dog.", "visual"), Caption("Barking!", "audio"), Caption("It's loud."))
 QUESTIONS = (

@@ -1,4 +1,4 @@
-"""`valor-data remove`: a set that was finished, changed."""
+"""`valor-data remove` and `recaption`: a set that was finished, changed."""
 
 from __future__ import annotations
 
@@ -72,11 +72,10 @@ def remove_command(
 
 
 def _check(folder: WorkDir, reason: str, why: str, tombstones: str | None, *, is_new: bool) -> None:
-    from valor_data.errors import ConfigError, ValorDataError
+    from valor_data.errors import ConfigError
     from valor_data.tombstones import REASON_CLASSES
 
-    if not folder.ledger.exists():
-        raise ValorDataError(f"no ledger at {folder.ledger}: name the work folder with --work")
+    _check_ledger(folder)
     problems = []
     if reason not in REASON_CLASSES:
         problems.append(f"--reason {reason}: expected one of {', '.join(REASON_CLASSES)}")
@@ -162,3 +161,56 @@ def _print_done(done: Removal, work: Path) -> None:
     verdict = "nothing of them is left" if not done.proof.problems else "mend or move these files: they are yours"
     out.print(f"searched {done.proof.num_files:,} files ({done.proof.size_bytes / 1e6:,.1f} MB): {verdict}")
     out.print("[dim]where it was published before, the Hub's history still holds them: README, Taking clips out")
+
+
+def recaption_command(
+    captions: Annotated[
+        Path,
+        typer.Option(help="An annotation file, as for train: captions and questions by key, or by video id and span."),
+    ],
+    work: Work = Path(),
+    out: Annotated[
+        str | None, typer.Option(help="Where the new set goes; the first stays as it is.", show_default="in place")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Put other captions into a finished set: text and JSON of its samples anew, pictures and sound untouched."""
+    from rich.markup import escape
+
+    from valor_data.cli.output import begin_log, console, print_json, progress
+    from valor_data.manifest.overrides import Overrides
+    from valor_data.publish.recaption import recaption
+    from valor_data.road import Driver
+    from valor_data.shard.output import open_output
+    from valor_data.storage import absolute_place, check_address
+    from valor_data.workdir import WorkDir
+
+    folder = WorkDir.at(work)
+    check_address(out or "", "--out")
+    overrides = Overrides.read(captions)
+    into = open_output(folder.root, absolute_place(out)) if out else None
+    _check_ledger(folder)
+    with Driver(folder, progress(as_json), stages=[]) as driver:
+        begin_log(folder, "recaption")
+        done = recaption(driver, overrides, into)
+    if as_json:
+        print_json(done.to_dict())
+        return
+    shell = console()
+    shell.print(
+        f"[bold]{done.num_clips:,} clips[/] have other captions or questions: {done.num_samples:,} samples of "
+        f"{done.num_shards:,} shards written" + (f", version {done.version}" if not out else f" to {escape(out)}")
+    )
+    if done.unknown:
+        shown = ", ".join(done.unknown[:5]) + (", …" if len(done.unknown) > 5 else "")
+        shell.print(
+            f"[cyan]note:[/] {len(done.unknown):,} clips of {escape(str(captions))} are not in the set: {shown}"
+        )
+    shell.print(f"next: valor-data verify --work {escape(out or str(work))}")
+
+
+def _check_ledger(folder: WorkDir) -> None:
+    from valor_data.errors import ValorDataError
+
+    if not folder.ledger.exists():
+        raise ValorDataError(f"no ledger at {folder.ledger}: name the work folder with --work")

@@ -58,6 +58,7 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry("compare", "compare_command", "Compare two builds or two lists of clips."),
     "export": Entry("export", "export_command", "Write a finished set in the form that other code reads."),
     "remove": Entry("change", "remove_command", "Take clips out of a set for good."),
+    "recaption": Entry("change", "recaption_command", "Put other captions into a finished set."),
     "stats": Entry("stats", "stats_command", "Compute figures of a finished set."),
     "train": Entry("train", "train_command", "Train VALOR on shards."),
     "eval": Entry("evaluate", "eval_command", "Measure a trained model."),

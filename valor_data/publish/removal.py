@@ -219,7 +219,7 @@ def _cut_shards(driver: Driver, pending: Pending, done: Removal) -> None:
     driver.progress.start("remove", len(concerned), "shards")
     for output, name in concerned:
         changed, deleted = _cut_shard(driver, pending, output, name)
-        prefix = _prefix(driver.work, output)
+        prefix = prefix_of(driver.work, output)
         pending.changed |= {prefix + file for file in changed}
         pending.deleted |= {prefix + file for file in deleted}
         write_pending(driver.work, pending)
@@ -228,7 +228,7 @@ def _cut_shards(driver: Driver, pending: Pending, done: Removal) -> None:
     driver.progress.finish()
 
 
-def _prefix(work: WorkDir, output: Output) -> str:
+def prefix_of(work: WorkDir, output: Output) -> str:
     """What stands before the names of an extension's files."""
     if isinstance(output, FolderOutput) and output.root.parent == work.extensions:
         return f"{output.root.relative_to(work.root)}/"
@@ -243,10 +243,8 @@ def _cut_shard(driver: Driver, pending: Pending, output: Output, name: str) -> t
         # Without its JSON it is not finished: whatever stands there is made anew by `shard`.
         output.remove([tar_of(name), rows_of(name)])
         return [], [tar_of(name), rows_of(name)]
-    tmp = driver.work.own_tmp()
-    if prefix := _prefix(driver.work, output):
-        tmp = tmp / prefix
-        tmp.mkdir(parents=True, exist_ok=True)
+    tmp = driver.work.own_tmp() / prefix_of(driver.work, output)
+    tmp.mkdir(parents=True, exist_ok=True)
     work = Rewriting(pending.wanted.covers, lambda sidecar, keys: _digest(driver, sidecar, keys))
     written = rewrite_shard(output, name, tmp, work)
     tar = [tar_of(name)] if written.has_new_tar else []

@@ -198,7 +198,7 @@ class Driver:
             for clip in recover(self.work):
                 self.record_fetched(clip.clip_id, clip.outcome, clip.key, clip.media)
             self.ledger.commit()
-        if any(path for folder in folders for path in folder.glob("*/*.json")):
+        if any(path for folder in folders for path in folder.glob("**/*.json")):
             from valor_data.shard.writer import finish_moves
 
             output = self.output()

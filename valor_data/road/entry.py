@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from valor_data.clip import open_key
+from valor_data.clip import Clip, open_key
 from valor_data.errors import ConfigError
 from valor_data.ledger import SyncReport, content_hash
 from valor_data.manifest import Manifest, read_manifest
@@ -73,10 +73,15 @@ def ledger_rows(listed: Manifest) -> Iterator[tuple[int, str, str | None, str, s
     """(row, identity, key, video id, split, content hash) of every clip of a manifest, for `Ledger.sync`."""
     number = itertools.count()
     for clip in listed.clips():
-        content = content_hash(
-            *itertools.chain.from_iterable(("c", c.role, c.text) for c in clip.captions),
-            *itertools.chain(("l",), clip.labels, ("n",), clip.label_names),
-            *itertools.chain.from_iterable(("q", q.question_id, q.question, *q.answers) for q in clip.questions),
-        )
+        content = annotation_hash(clip)
         identity = clip.key or open_key(clip.video_id, clip.start)
         yield next(number), identity, clip.key, clip.video_id, clip.split, content
+
+
+def annotation_hash(clip: Clip) -> bytes:
+    """Tells whether anything that an annotation says of a clip has changed."""
+    return content_hash(
+        *itertools.chain.from_iterable(("c", c.role, c.text) for c in clip.captions),
+        *itertools.chain(("l",), clip.labels, ("n",), clip.label_names),
+        *itertools.chain.from_iterable(("q", q.question_id, q.question, *q.answers) for q in clip.questions),
+    )

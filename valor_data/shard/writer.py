@@ -233,12 +233,25 @@ def finish_moves(work: WorkDir, output: Output | None = None) -> list[str]:
         StoreError: one could not be uploaded; it stays for the next time.
     """
     finished = []
-    for mark in sorted(path for folder in work.tmp_folders() for path in folder.glob("*/*.json")):
-        if mark.parent.name.rpartition("@")[0] == mark.stem:
-            has_tar = json.loads(mark.read_text())["num_samples"] > 0
-            move_in_place(output or FolderOutput(work.root), mark.parent, mark.stem, has_tar=has_tar)
-            finished.append(mark.stem)
+    for mark in complete_shards(work):
+        place = output or FolderOutput(work.root)
+        if mark.parents[2].name == work.extensions.name:
+            place = FolderOutput(work.extensions / mark.parents[1].name)
+        has_tar = json.loads(mark.read_text())["num_samples"] > 0
+        move_in_place(place, mark.parent, mark.stem, has_tar=has_tar)
+        finished.append(mark.stem)
     return finished
+
+
+def complete_shards(work: WorkDir) -> list[Path]:
+    """JSON files of shards that are complete in the temporary folders, of the set's and of its extensions'."""
+    found = [
+        path
+        for folder in work.tmp_folders()
+        for pattern in ("*/*.json", f"{work.extensions.name}/*/*/*.json")
+        for path in folder.glob(pattern)
+    ]
+    return sorted(path for path in found if path.parent.name.rpartition("@")[0] == path.stem)
 
 
 def move_in_place(output: Output, folder: Path, name: str, *, has_tar: bool) -> None:

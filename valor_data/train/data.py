@@ -24,8 +24,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from valor_data.errors import ConfigError, ShardError, ValorDataError
+from valor_data.manifest.overrides import Overrides
 from valor_data.train.batch import Batch
-from valor_data.train.captions import Overrides, TextSettings
+from valor_data.train.captions import TextSettings
 from valor_data.train.mel_slices import MelSliceSettings
 from valor_data.train.pictures import PictureSettings
 from valor_data.train.plan import Share, Shuffle, batches_of_pass, evaluation_pieces

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from valor_data.errors import ValorDataError
+from valor_data.manifest.overrides import Overrides
 from valor_data.shard.reader import clip_of
 from valor_data.train.batch import Batch
-from valor_data.train.captions import Overrides, Row, TextSettings, caption_rows, question_rows
+from valor_data.train.captions import Row, TextSettings, caption_rows, question_rows
 from valor_data.train.choice import choose_names, rng_of
 from valor_data.train.mel_slices import MelSliceSettings, cut_mel
 from valor_data.train.pictures import PictureSettings, decode_pictures

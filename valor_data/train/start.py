@@ -15,7 +15,7 @@ import torch
 
 from valor_data.config import TrainSection
 from valor_data.errors import ConfigError
-from valor_data.train.captions import Overrides
+from valor_data.manifest.overrides import Overrides
 from valor_data.train.checkpoint import SETTINGS, VOCABULARY, Checkpoints, load_model, set_prompts
 from valor_data.train.initialise import initialise, sources_for
 from valor_data.train.parallel import Ranks

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from torch.utils.data import IterableDataset, get_worker_info
 
 from valor_data.errors import ShardError, ValorDataError
+from valor_data.manifest.overrides import Overrides
 from valor_data.tombstones import NOTHING_REMOVED, Tombstones
 from valor_data.train.batch import Batch
-from valor_data.train.captions import Overrides
 from valor_data.train.choice import draw_weighted, rng_of
 from valor_data.train.plan import Piece, Share, Shuffle, evaluation_pieces, training_piece
 from valor_data.train.samples import BrokenSampleError, ClipSettings, Draw, ReadyClip, collate, hold, make_ready
