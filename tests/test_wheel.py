@@ -76,6 +76,8 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     assert shipped <= names
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "valor_data").rglob("*.py")}
     assert modules <= names
+    pages = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "valor_data" / "look" / "view" / "page").iterdir()}
+    assert len(pages) >= 4 and pages <= names
     strangers = {n for n in names if not n.startswith(("valor_data/", f"{info}/"))}
     assert strangers == set()
 

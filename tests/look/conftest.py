@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from viewing import make_run
 
 from valor_data.config import FetchSection, FilterSection, ShardSection
 from valor_data.demo import WorldSettings, make_world
@@ -27,6 +28,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
         run_filter(driver, FilterSection(workers=1), "av")
         run_shard(driver, ShardSection(workers=1, max_clips=8, num_frames=3, partial=True), "av")
     return work
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
+    """A finished run to be browsed: media inside the work folder, sound in the samples, two strange captions."""
+    return make_run(tmp_path_factory.mktemp("browsed"))
 
 
 @pytest.fixture

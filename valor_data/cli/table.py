@@ -55,6 +55,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("look", "status_command", "Show the funnel, and the losses by reason."),
     "why": Entry("look", "why_command", "Explain what became of a clip.", _IDS_AS_THEY_ARE),
     "show": Entry("show", "show_command", "Show everything about a clip.", _IDS_AS_THEY_ARE),
+    "view": Entry("view", "view_command", "Browse shards in a browser, on this machine alone."),
     "compare": Entry("compare", "compare_command", "Compare two builds or two lists of clips."),
     "export": Entry("export", "export_command", "Write a finished set in the form that other code reads."),
     "remove": Entry("change", "remove_command", "Take clips out of a set for good."),

@@ -1,0 +1,36 @@
+"""`view` as a program: it says where it is, answers, and Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from cli.commands import COMMAND, call
+
+
+def test_from_the_start_to_ctrl_c(finished: Path, tmp_path: Path) -> None:
+    command = [COMMAND, "view", finished, "--port", "0", "--cache", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.match(r"\d+ clips: (http://127\.0\.0\.1:\d+/) ", line)
+        assert found, line
+        with urllib.request.urlopen(found[1], timeout=20) as answer:
+            assert b"<title>valor-data view</title>" in answer.read()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "ended\n")
+    assert "Traceback" not in err and "index: " in err
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_cannot_be_served(finished: Path, tmp_path: Path) -> None:
+    assert "no shards here; expected a work folder" in call("view", tmp_path, code=1).errors[0]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = call("view", finished, "--port", port, "--cache", tmp_path, code=1)
+    assert refused.err.splitlines()[-1].startswith(f"error: --port {port}: Address already in use; choose another")
