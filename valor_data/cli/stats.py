@@ -51,7 +51,7 @@ def stats_command(
     if mel:
         _stats_mel(_output(places, work), split, sample, seed, as_json=as_json)
         return
-    say = _steps(quiet=as_json)
+    say = told_steps(quiet=as_json)
     if places:
         found = statistics_of(places, sample=sample, seed=seed, concepts=concepts, say=say)
     else:
@@ -62,7 +62,7 @@ def stats_command(
         print_statistics(found.to_dict())
 
 
-def _steps(*, quiet: bool) -> Any:
+def told_steps(*, quiet: bool) -> Any:
     """Says on a terminal what is being read."""
     import sys
 

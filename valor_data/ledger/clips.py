@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -233,6 +234,22 @@ class ClipTables(Tables):
             f"m.size_bytes, m.source, facts.facts FROM clips c {joins} LEFT JOIN media m ON m.clip_id = c.clip_id "
             "LEFT JOIN facts ON facts.clip_id = c.clip_id WHERE c.manifest_row IS NOT NULL ORDER BY c.manifest_row"
         )
+
+    def ids_by_outcome(self, stage: str) -> dict[tuple[str, str], array[int]]:
+        """Clips of the manifest by (status, reason) of a stage: their ids in order, eight bytes each."""
+        found: dict[tuple[str, str], array[int]] = {}
+        for status, reason, clip_id in self._db.execute(
+            "SELECT status, reason, clip_id FROM outcomes JOIN clips USING (clip_id) "
+            "WHERE stage = ? AND manifest_row IS NOT NULL ORDER BY clip_id",
+            (stage,),
+        ):
+            found.setdefault((status, reason), array("q")).append(clip_id)
+        return found
+
+    def clips_of(self, clip_ids: Sequence[int]) -> dict[int, ClipRow]:
+        """Some clips by their id."""
+        marks = ", ".join("?" * len(clip_ids))
+        return {row.clip_id: row for row in self._clip_rows(f"WHERE clip_id IN ({marks})", clip_ids)}
 
     def counts(self) -> dict[tuple[str, str, str, str], int]:
         """Number of clips of the manifest by (split, stage, status, reason); stage `manifest` counts all."""

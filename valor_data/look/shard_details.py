@@ -70,7 +70,6 @@ def find_shard_place(place: str) -> ShardPlace | None:
 
 def index_funnels(found: ShardPlace) -> list[Funnel]:
     """How far every clip of the shards' slices came: all first, then each split; nothing without an index."""
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -79,9 +78,9 @@ def index_funnels(found: ShardPlace) -> list[Funnel]:
     funnels: dict[str, Funnel] = {"": Funnel("all")}
     for name in found.names:
         table = pq.read_table(io.BytesIO(found.output.read(rows_of(name))), columns=["status", "reason"])
-        columns: list[Any] = [table["status"], pc.fill_null(table["reason"], ""), pa.scalar("\x1f")]
-        join: Any = pc.binary_join_element_wise
-        pairs = join(*columns)
+        compute: Any = pc
+        reasons = compute.fill_null(table["reason"], "")
+        pairs = compute.binary_join_element_wise(table["status"], reasons, "\x1f")
         split = name.rpartition("-")[0]
         for pair, number in counts_of(pairs).items():
             status, reason = pair.split("\x1f")
