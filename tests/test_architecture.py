@@ -25,6 +25,7 @@ ROOMS = (
     "workdir",
     "guard",
     "storage",
+    "archives",
     "tombstones",
     "ledger",
     "manifest",

@@ -65,7 +65,7 @@ def plan_command(
     fetch = settings.section
     if "source" not in settings.explicit:
         fetch = replace(fetch, source=remembered_source(folder) or fetch.source)
-    opened = open_source(fetch.source)
+    opened = open_source(fetch.source, fetch.member)
     plan = plan_run(folder, listed, opened, fetch, settings.config.shard, time.time())
     if as_json:
         print_json(plan.to_dict())

@@ -17,8 +17,12 @@ def fetch_command(
     source: Annotated[
         str | None,
         typer.Option(
-            help="youtube, a URL template with {video_id}, column (URLs of the manifest), a folder, or s3://BUCKET/DIR."
+            help="youtube, a URL template with {video_id}, column (URLs of the manifest), a folder or s3://BUCKET/DIR, "
+            "or a set: tars, Parquet with media, the published trainer's folders."
         ),
+    ] = None,
+    member: Annotated[
+        str | None, typer.Option(help="Of a set's samples, the member or column that is the video.")
     ] = None,
     work: Work = Path(),
     workers: Annotated[int | None, typer.Option(help="Videos fetched at the same time.")] = None,
@@ -67,6 +71,7 @@ def fetch_command(
     folder = WorkDir.at(work)
     options = {
         "source": source,
+        "member": member,
         "workers": workers,
         "copy": copy,
         "max_short_side_px": max_short_side_px,

@@ -27,7 +27,10 @@ def _field(meaning: str) -> Any:
 
 
 def manifest_command(
-    files: Annotated[list[Path], typer.Argument(help="Annotation files: captions, labels, class names.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Annotation files: captions, labels, class names; or a set: tars, Parquet with media."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the manifest goes.")] = Path("manifest.parquet"),
     format: Annotated[
         list[str] | None,
@@ -54,6 +57,9 @@ def manifest_command(
             help="The split of all rows, instead of the file's name; FILE:NAME for one.", metavar="[FILE:]NAME"
         ),
     ] = None,
+    member: Annotated[
+        str, typer.Option(help="Of a set's samples, the member or column that is the video.", metavar="NAME")
+    ] = "",
     join: Annotated[
         str, typer.Option(help="left: files with captions define the clips; outer: label files too.", metavar="HOW")
     ] = "left",
@@ -91,6 +97,7 @@ def manifest_command(
         start_field=start_field,
         end_field=end_field,
         url_field=url_field,
+        member=member,
         split=splits.pop("", None),
         file_splits=splits,
         join=cast("Literal['left', 'outer']", join),
@@ -108,7 +115,7 @@ def manifest_command(
     if as_json:
         print_json(_as_json(result, output, rejects))
     else:
-        _print_summary(result, output, rejects)
+        _print_summary(result, files, output, rejects)
 
 
 def _by_file(values: list[str] | None, option: str) -> dict[str, str]:
@@ -142,11 +149,12 @@ def _as_json(result: ManifestResult, output: Path, rejects: Path) -> dict[str, A
     }
 
 
-def _print_summary(result: ManifestResult, output: Path, rejects: Path) -> None:
+def _print_summary(result: ManifestResult, files: list[str], output: Path, rejects: Path) -> None:
     from rich.markup import escape
 
     from valor_data.cli.output import console, plain_table
     from valor_data.manifest import REJECT_CODES
+    from valor_data.manifest.sets import SET_FORMATS
 
     out = console()
     counts = result.counts
@@ -165,7 +173,9 @@ def _print_summary(result: ManifestResult, output: Path, rejects: Path) -> None:
     for notice in result.notices:
         out.print(f"[cyan]note:[/] {escape(notice)}")
     out.print(f"manifest: {escape(str(output))} (fingerprint {result.manifest.fingerprint[:12]})")
-    out.print(f"next: valor-data fetch {escape(str(output))} --source youtube --work DIR", soft_wrap=True)
+    is_set = len(files) == 1 and all(source.format in SET_FORMATS for source in result.manifest.sources)
+    source = escape(files[0]) if is_set else "youtube"
+    out.print(f"next: valor-data fetch {escape(str(output))} --source {source} --work DIR", soft_wrap=True)
 
 
 def _contents(counts: dict[str, int]) -> Iterator[str]:

@@ -46,7 +46,8 @@ class ManifestSection:
 class FetchSection:
     """`[fetch]`: where the videos are, and what to take of them."""
 
-    source: str = setting("youtube", "youtube, a URL template with {video_id}, column, or a folder")
+    source: str = setting("youtube", "youtube, a URL template with {video_id}, column, a folder, or a set")
+    member: str = setting("", "of a set's samples, the member or column that is the video; empty: recognised")
     workers: int = setting(2, "videos fetched at the same time", minimum=1, maximum=64)
     copy: bool = setting(False, "copy the files of a folder source instead of using them in place")
     max_short_side_px: int = setting(360, "largest short side of the picture to ask for", minimum=1)

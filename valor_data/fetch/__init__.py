@@ -18,12 +18,18 @@ from valor_data.ledger import MediaRow, Outcome
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """A clip to fetch; `end` is None for a whole video of unknown length."""
+    """A clip to fetch.
+
+    Attributes:
+        end: None for a whole video of unknown length.
+        url: where the manifest says that it is.
+    """
 
     clip_id: int
     identity: str
     start: Seconds
     end: Seconds | None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

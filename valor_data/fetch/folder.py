@@ -17,15 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from valor_data.archives import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from valor_data.clip import escape_id, to_ms, unescape_id
 from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ConfigError, ManifestError
 from valor_data.fetch import ClipRequest, Obtained
 from valor_data.storage import Store, StoreError, StoreRefusedError, check_address, is_address
 
-_VIDEO_NAMES = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
-_AUDIO_NAMES = "aac flac m4a mp3 ogg opus wav"
-MEDIA_SUFFIXES = frozenset(f".{name}" for names in (_VIDEO_NAMES, _AUDIO_NAMES) for name in names.split())
+MEDIA_SUFFIXES = frozenset(f".{name}" for name in VIDEO_SUFFIXES | SOUND_SUFFIXES)
 """Files of other kinds in the folder are left alone."""
 
 _TAIL = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$", re.ASCII)
@@ -119,11 +118,11 @@ class FolderSource:
 
     def video_ids(self, wanted: set[str]) -> set[str]:
         """Those of some videos of which there is a file, whole or of a clip."""
-        return {name for stem in self._files for name in _possible_ids(stem) & wanted}
+        return {name for stem in self._files for name in possible_ids(stem) & wanted}
 
     def strangers(self, video_ids: set[str]) -> list[str]:
         """Names of media files that belong to no video of the manifest, sorted."""
-        return sorted(stem for stem in self._files if not video_ids & _possible_ids(stem))
+        return sorted(stem for stem in self._files if not video_ids & possible_ids(stem))
 
 
 def clip_stems(video_id: str, clip: ClipRequest) -> Iterator[str]:
@@ -138,7 +137,8 @@ def clip_stems(video_id: str, clip: ClipRequest) -> Iterator[str]:
         yield f"{video_id}_{int(clip.start):06d}"
 
 
-def _possible_ids(stem: str) -> set[str]:
+def possible_ids(stem: str) -> set[str]:
+    """The video ids that a name may be of: itself, and what stands before a span."""
     ids = {stem}
     for pattern in (_TAIL, _VGGSOUND_TAIL):
         match = pattern.match(stem)

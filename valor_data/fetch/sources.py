@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from valor_data.archives import ArchiveError
+from valor_data.archives.holdings import find_holding
 from valor_data.errors import ConfigError
 from valor_data.fetch import Source
 from valor_data.fetch.folder import FolderSource
@@ -21,8 +23,12 @@ def absolute_source(text: str, base: Path | None = None) -> str:
     return text if text in ("youtube", "column") or "{" in text else absolute_place(text, base)
 
 
-def open_source(text: str) -> Source:
-    """The source a text names: `youtube`, `column`, a URL template with `{video_id}`, or a folder.
+def open_source(text: str, member: str = "") -> Source:
+    """The source a text names: `youtube`, `column`, a URL template with `{video_id}`, a set, or a folder.
+
+    Args:
+        text: what stands after `--source`.
+        member: of a set's samples, the member or column that is the video; empty: recognised.
 
     Raises:
         ConfigError: the text names none of them, or the folder is not there.
@@ -52,4 +58,12 @@ def open_source(text: str) -> Source:
         return TemplateSource(text)
     if text.startswith(("http://", "https://")):
         raise ConfigError(f"source {text!r}: a web address needs {{video_id}} where the id goes")
-    return FolderSource(text)
+    try:
+        holding = find_holding(text)
+    except ArchiveError as error:
+        raise ConfigError(f"source {text!r}: {error}") from error
+    if holding is None:
+        return FolderSource(text)
+    from valor_data.fetch.archives import ArchiveSource
+
+    return ArchiveSource(holding, member)

@@ -14,6 +14,7 @@ from valor_data.manifest.formats.audio_lists import is_class_list, read_class_na
 from valor_data.manifest.join import Input, Joiner, Report
 from valor_data.manifest.options import ManifestOptions
 from valor_data.manifest.rejects import Reject, RejectList
+from valor_data.manifest.sets import open_set
 from valor_data.manifest.source import Source
 from valor_data.manifest.splits import kept_split, leaked_videos, rows_to_drop, split_of_name
 from valor_data.manifest.table import Manifest, SourceInfo
@@ -150,6 +151,13 @@ def open_inputs(
     names: dict[str, str] = {}
     sources: list[tuple[Source, str]] = []
     for path in paths:
+        held = open_set(files[paths.index(path)], options)
+        if held:
+            for source, format, plan in held:
+                forced = options.file_splits.get(path.name, options.split)
+                inputs.append(Input(source, format, plan, len(inputs), split_of_name(Path(source.name)), forced))
+                sources.append((source, format.name))
+            continue
         source = Source(path, path.name if base_names.count(path.name) == 1 else str(path))
         head = Head(source)
         if is_class_list(head):

@@ -136,6 +136,11 @@ class ClipColumns:
         self.clip_rows.append(origin[1])
         return number, True
 
+    def number_of(self, video_id: str, start_ms: int, end_ms: int | None) -> int | None:
+        """The number of a clip that is known, in whatever split."""
+        name = f"{video_id} {start_ms} {_OPEN if end_ms is None else end_ms}"
+        return next((clips[name] for clips in self._known.values() if name in clips), None)
+
     def is_new(self, clip: int, *content: str) -> bool:
         """Whether this content has not been seen for this clip before."""
         text = "\0".join((str(clip), *content))

@@ -111,6 +111,10 @@ class Joiner:
         """Adds a row to its clip, or refuses it."""
         if row.start_ms is None and not self._find_span(row, file):
             return
+        if file.format.is_set and self.columns.number_of(row.video_id, row.start_ms or 0, row.end_ms) is not None:
+            found = f"another sample is the clip {row.video_id!r} too; name what tells them apart with --id-field"
+            self._refuse(row, file, "duplicate", f"{found} (__key__: the sample's whole name)")
+            return
         if file.plan.has_captions:
             captions = list(self._good_captions(row, file))
             if captions or row.questions:

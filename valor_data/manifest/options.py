@@ -25,6 +25,7 @@ class ManifestOptions:
         start_field: the column or key that holds the first second.
         end_field: the column or key that holds the second after the last; empty means: to the video's end.
         url_field: the column or key that holds the video's address.
+        member: of a set's samples, the member or column that is the video (or the sound), where several could be.
         split: the split of every row, whatever files and columns say.
         file_splits: the split of single files, by file name; wins over `split`.
         join: `left`: files with captions define the clips and label files only add labels;
@@ -50,6 +51,7 @@ class ManifestOptions:
     start_field: str | None = None
     end_field: str | None = None
     url_field: str | None = None
+    member: str = ""
     split: str | None = None
     file_splits: Mapping[str, str] = field(default_factory=dict)
     join: Literal["left", "outer"] = "left"

@@ -36,6 +36,7 @@ REJECT_CODES: dict[str, str] = {
     "caption_bad_role": "the caption's role is none of audiovisual, visual, audio",
     "question_bad": "the question is blank or has no answer",
     "duplicate": "the same clip with the same caption, question or labels stood in an earlier row",
+    "no_media": "the sample of a set has neither video nor sound, nor several pictures",
     "leak": "the video is in another split too and was kept there (--on-leak drop)",
 }
 """Every reject code with its meaning. Codes are stable; those of captions begin with `caption_`."""

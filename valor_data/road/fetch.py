@@ -27,7 +27,7 @@ from valor_data.road.driver import Driver, StageReport
 from valor_data.road.entry import enter_manifest
 from valor_data.road.metrics import MetricsFile
 
-REMEMBERED = ("source", "copy", "max_short_side_px", "max_video_seconds", "max_video_bytes")
+REMEMBERED = ("source", "member", "copy", "max_short_side_px", "max_video_seconds", "max_video_bytes")
 
 SIGHTING_SECONDS = 86_400.0
 """YouTube's `gone` is believed after a second sighting this much later."""
@@ -80,7 +80,7 @@ def run_fetch(
     report = StageReport("fetch")
     section = driver.recall("fetch", section, explicit, REMEMBERED)
     section = replace(section, source=absolute_source(section.source))
-    source = open_source(section.source)
+    source = open_source(section.source, section.member)
     driver.note_settings("fetch", section, REMEMBERED)
     listed = enter_manifest(driver, manifest, report)
     selection = selection or Selection()
@@ -257,7 +257,7 @@ class _FetchRun:
         for video_id, group in itertools.groupby(self._with_clips(in_order), lambda pair: pair[0].video_id):
             rows, clips = zip(*group, strict=True)
             requests = tuple(
-                ClipRequest(row.clip_id, row.identity, clip.start, clip.end)
+                ClipRequest(row.clip_id, row.identity, clip.start, clip.end, clip.url)
                 for row, clip in zip(rows, clips, strict=True)
             )
             try:

@@ -8,27 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from building import build
 
-from valor_data.config import FetchSection, ShardSection
+from valor_data.config import ShardSection
 from valor_data.demo import World, WorldSettings, make_world
-from valor_data.manifest import ManifestOptions, build_manifest, write_manifest
-from valor_data.road import Driver, run_fetch, run_shard
 from valor_data.workdir import WorkDir
 
 REAL = ("BbbProg_004", "BbbWebm_005", "-BlueSky_03")
 """Two clips of ten seconds, nearly, and one of four; none is louder than full scale, where a flac would clip."""
-
-
-def build(root: Path, annotations: list[Path], source: Path, shard: ShardSection) -> WorkDir:
-    """The road from annotations to shards, over a folder of files."""
-    write_manifest(build_manifest(annotations, options=ManifestOptions()), root / "manifest.parquet")
-    work = WorkDir.at(root / "work")
-    with Driver(work) as driver:
-        run_fetch(
-            driver, FetchSection(source=str(source), workers=1), manifest=root / "manifest.parquet", explicit={"source"}
-        )
-        run_shard(driver, shard, "av")
-    return work
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,7 @@ class Format:
         role: the role of its captions.
         clip_seconds: the length of every clip, where the format writes no end.
         fixed_fields: the columns, where the format fixes them.
+        is_set: its rows are samples with media: each is a clip of its own, and two of one name are a mistake.
     """
 
     name: str
@@ -106,3 +107,4 @@ class Format:
     role: str = DEFAULT_ROLE
     clip_seconds: float | None = None
     fixed_fields: dict[str, str] = field(default_factory=dict)
+    is_set: bool = False
