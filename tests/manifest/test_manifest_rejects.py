@@ -194,7 +194,8 @@ def test_the_same_clip_in_two_splits_is_a_leak_too(tmp_path: Path) -> None:
 
 
 def test_every_code_has_a_test() -> None:
-    assert {case[0] for case in CASES} | {"several_spans", "leak", "no_media"} == set(REJECT_CODES)  # those three elsewhere
+    """Three of them elsewhere."""
+    assert {case[0] for case in CASES} | {"several_spans", "leak", "no_media"} == set(REJECT_CODES)
 
 
 def test_one_bad_caption_of_several_costs_only_itself(tmp_path: Path) -> None:

@@ -95,10 +95,15 @@ def _at_address(place: str) -> Holding | None:
     if place.endswith((_TAR, _PARQUET, *_COMPRESSED)):
         root, _, name = place.rpartition("/")
         return _of_files(root, [name])
+    names: list[str] = []
     try:
-        return _of_files(place, [name for name, _ in Store(place).listing()])
+        for name, _ in Store(place).listing():
+            if Path(name).suffix[1:].lower() in VIDEO_SUFFIXES | SOUND_SUFFIXES:
+                return None  # a folder of media files; there may be a million of them
+            names.append(name)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return _of_files(place, names)
 
 
 def _listed(folder: Path) -> list[str]:

@@ -62,6 +62,8 @@ def open_source(text: str, member: str = "") -> Source:
         holding = find_holding(text)
     except ArchiveError as error:
         raise ConfigError(f"source {text!r}: {error}") from error
+    except ConfigError:
+        holding = None  # an address that cannot be used: said in the same words as of a folder
     if holding is None:
         return FolderSource(text)
     from valor_data.fetch.archives import ArchiveSource
