@@ -287,10 +287,10 @@ def test_headers_of_the_user_reach_a_plain_server(origin: Origin, tmp_path: Path
 
 
 def test_player_clients_and_other_arguments_go_together(tmp_path: Path) -> None:
-    from valor_data.fetch.web import _downloader
+    from valor_data.fetch.web import open_downloader
 
     section = FetchSection(player_clients=("tv", "web"), extractor_args=("youtube:lang=en", "generic:impersonate"))
-    with _downloader(tmp_path, section) as downloader:
+    with open_downloader(tmp_path, section) as downloader:
         assert downloader.params["extractor_args"] == {
             "youtube": {"lang": ["en"], "player_client": ["tv", "web"]},
             "generic": {"impersonate": [""]},

@@ -1,4 +1,4 @@
-"""`valor-data remove` and `recaption`: a set that was finished, changed."""
+"""`valor-data remove`, `audit` and `recaption`: a set that was finished, looked after and changed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from valor_data.cli.options import Json, Work
+from valor_data.cli.options import Json, Limit, Sample, Seed, Work
 
 if TYPE_CHECKING:
     from valor_data.publish.pending import Pending
     from valor_data.publish.removal import Removal
     from valor_data.road import Driver
+    from valor_data.road.audit import AuditReport
     from valor_data.workdir import WorkDir
 
 
@@ -214,3 +215,85 @@ def _check_ledger(folder: WorkDir) -> None:
 
     if not folder.ledger.exists():
         raise ValorDataError(f"no ledger at {folder.ledger}: name the work folder with --work")
+
+
+def audit_command(
+    work: Work = Path(),
+    source: Annotated[str | None, typer.Option(help="As for fetch.", show_default="as it was fetched from")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write what is lost, a line each, for remove --ids.")] = None,
+    max_age: Annotated[float, typer.Option(min=0, help="Days for which an answer holds.")] = 30.0,
+    requests_per_hour: Annotated[
+        float | None, typer.Option(help="Extractions an hour and address.", show_default="250 from YouTube")
+    ] = None,
+    proxy: Annotated[list[str] | None, typer.Option(help="As for fetch. Repeatable.")] = None,
+    cookies: Annotated[Path | None, typer.Option(help="As for fetch.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Videos asked for at the same time.")] = None,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="Wait out pauses, or end the run.", show_default="wait")
+    ] = None,
+    limit: Limit = None,
+    sample: Sample = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Ask at fetch's own pace whether the sources are still there; nothing is downloaded, nothing is removed."""
+    from valor_data.cli.output import begin_log, print_json, progress
+    from valor_data.cli.settings import stage_settings
+    from valor_data.road import Driver
+    from valor_data.road.audit import run_audit, write_lost
+    from valor_data.road.fetch import Selection
+    from valor_data.workdir import WorkDir
+
+    folder = WorkDir.at(work)
+    _check_ledger(folder)
+    options = {
+        "source": source,
+        "requests_per_hour": requests_per_hour,
+        "proxies": tuple(proxy) if proxy else None,
+        "cookies": str(cookies.absolute()) if cookies else None,
+        "workers": workers,
+        "wait": wait,
+    }
+    settings = stage_settings(folder, "fetch", options)
+    with Driver(folder, progress(as_json), stages=["fetch"]) as driver:
+        begin_log(folder, "audit")
+        report = run_audit(
+            driver,
+            settings.section,
+            max_age_days=max_age,
+            explicit=settings.explicit,
+            selection=Selection(limit, sample, seed),
+        )
+    if out is not None:
+        write_lost(report, out)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_audit(report, work, out)
+
+
+def _print_audit(report: AuditReport, work: Path, out: Path | None) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from valor_data.cli.output import console, reason_text
+
+    shell = console()
+    shell.print(f"{report.num_asked:,} clips looked for in this run")
+    words = {"kept": "still there", "dropped": "lost", "waiting": "not known"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for (status, reason), number in sorted(
+        report.found.items(), key=lambda item: (list(words).index(item[0][0]), item)
+    ):
+        table.add_row(f"[bold]{number:>9,}", f"clips {words[status]}", reason, reason_text(reason))
+    shell.print(table)
+    if report.num_unaudited:
+        shell.print(f"{report.num_unaudited:,} clips were never looked for: run `audit` again")
+    if not report.lost:
+        return
+    if out is None:
+        shown = ", ".join(name for name, _ in report.lost[:5]) + (", …" if len(report.lost) > 5 else "")
+        shell.print(f"lost: {escape(shown)}; --out FILE writes the list")
+        return
+    where = f"--ids {escape(str(out))} --reason gone --why 'no longer at the source'"
+    shell.print(f"next, if they are to go: valor-data remove {where} --work {escape(str(work))}", soft_wrap=True)

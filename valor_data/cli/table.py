@@ -59,6 +59,7 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry("compare", "compare_command", "Compare two builds or two lists of clips."),
     "export": Entry("export", "export_command", "Write a finished set in the form that other code reads."),
     "remove": Entry("change", "remove_command", "Take clips out of a set for good."),
+    "audit": Entry("change", "audit_command", "Ask whether the sources are still there."),
     "recaption": Entry("change", "recaption_command", "Put other captions into a finished set."),
     "stats": Entry("stats", "stats_command", "Compute figures of a set: clips, captions, sound, picture."),
     "report": Entry("report", "report_command", "Write one page about a set, with clips to see and hear."),

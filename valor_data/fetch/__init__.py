@@ -109,6 +109,7 @@ class VideoUnit:
         address: name of the network address to ask from.
         proxy: that address's proxy; may hold a password, and is never written anywhere.
         is_probe: ask only whether the video is there, to see whether the address is well; no clips.
+        checks_only: ask only whether the clips are there, and bring nothing.
     """
 
     video_id: str
@@ -120,6 +121,7 @@ class VideoUnit:
     address: str = "direct"
     proxy: str = field(default="", repr=False)
     is_probe: bool = False
+    checks_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

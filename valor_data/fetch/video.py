@@ -15,6 +15,7 @@ from valor_data.clip import make_key
 from valor_data.config import FetchSection
 from valor_data.errors import ClipError, ManifestError, Status, ValorDataError
 from valor_data.fetch import ClipRequest, FetchedClip, Obtained, VideoResult, VideoUnit
+from valor_data.fetch.existence import check_location
 from valor_data.fetch.reasons import reason_of
 from valor_data.ledger import MediaRow, Outcome
 from valor_data.media.cut import CutImpossible, cut
@@ -59,6 +60,8 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
         if unit.is_probe:
             unit.location.probe(folder, settings)
             return VideoResult(())
+        if unit.checks_only:
+            return _checked(unit, settings, folder)
         results, ready = _prepare(unit, settings, folder)
         if ready:
             journal = _write_journal(unit.tmp / f"{folder.name}.journal.json", ready)
@@ -72,6 +75,15 @@ def fetch_video(unit: VideoUnit) -> VideoResult:
         return _refused(unit, ClipError("disk", reason_of(error).detail))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(unit: VideoUnit, settings: FetchSection, folder: Path) -> VideoResult:
+    """Which of a video's clips are still at their source; nothing is brought."""
+    lost = check_location(unit.location, unit.clips, folder, settings)
+    outcomes = {number: Outcome.refused(why.reason, why.detail) for number, why in lost.items()}
+    return VideoResult(
+        tuple(FetchedClip(clip.clip_id, outcomes.get(clip.clip_id, Outcome.kept())) for clip in unit.clips)
+    )
 
 
 def discard(unit: VideoUnit) -> None:

@@ -47,7 +47,7 @@ class YouTubeLocation:
         self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection
     ) -> dict[int, Obtained | ClipError]:
         """One extraction and one download, shared by every clip of the video."""
-        with _downloader(into, settings, _youtube_parameters()) as downloader:
+        with open_downloader(into, settings, _youtube_parameters()) as downloader:
             info = self._extract(downloader)
             _refuse_by_info(info, settings)
 
@@ -58,7 +58,7 @@ class YouTubeLocation:
 
     def probe(self, into: Path, settings: FetchSection) -> None:
         """One extraction, and nothing more."""
-        with _downloader(into, settings, _youtube_parameters()) as downloader:
+        with open_downloader(into, settings, _youtube_parameters()) as downloader:
             self._extract(downloader)
 
     def _extract(self, downloader: Any) -> dict[str, Any]:
@@ -90,8 +90,8 @@ class UrlLocation:
             "extractor_key": "Url",
             "webpage_url": self.url,
         }
-        with _downloader(into, settings) as downloader:
-            _stay_on_host(downloader)
+        with open_downloader(into, settings) as downloader:
+            stay_on_host(downloader)
             return _obtained(clips, _download(downloader, info, into, settings), info)
 
     def probe(self, into: Path, settings: FetchSection) -> None:
@@ -193,7 +193,8 @@ class _SameHostRH(UrllibRH):  # type: ignore[misc]
         return opener
 
 
-def _stay_on_host(downloader: Any) -> None:
+def stay_on_host(downloader: Any) -> None:
+    """Makes it refuse redirects to another host."""
     downloader._request_director = downloader.build_request_director([_SameHostRH])
 
 
@@ -216,7 +217,8 @@ class _Quiet:
 
 
 @contextlib.contextmanager
-def _downloader(into: Path, settings: FetchSection, more: Mapping[str, Any] | None = None) -> Any:
+def open_downloader(into: Path, settings: FetchSection, more: Mapping[str, Any] | None = None) -> Any:
+    """yt-dlp as a context manager, with our parameters, the user's, and those of the source."""
     parameters: dict[str, Any] = {
         "quiet": True,
         "no_warnings": True,

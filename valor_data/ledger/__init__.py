@@ -26,8 +26,8 @@ from pathlib import Path
 from types import TracebackType
 
 from valor_data.errors import ConfigError, ValorDataError
+from valor_data.ledger.audits import AuditTables
 from valor_data.ledger.erasing import EraseTables
-from valor_data.ledger.fetching import FetchTables
 from valor_data.ledger.journal import BUSY_SECONDS, is_cut_short, journal_of
 from valor_data.ledger.looking import STANDING_COLUMNS, LookTables
 from valor_data.ledger.parts import PartTables, cut_part
@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 
-class Ledger(ScoreTables, FetchTables, PlanTables, PartTables, LookTables, EraseTables):
+class Ledger(ScoreTables, AuditTables, PlanTables, PartTables, LookTables, EraseTables):
     """Opens, migrates, reads and writes the ledger. Use as a context manager.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 STAGES: tuple[str, ...] = ("fetch", "filter", "shard")
 """The stages that give a clip an outcome, in their order."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 COUNT_ALL = """
     DELETE FROM tallies;
@@ -89,5 +89,11 @@ MIGRATIONS: dict[int, str] = {
     CREATE TABLE scores (
         clip_id INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL, basis INTEGER NOT NULL,
         score BLOB NOT NULL, PRIMARY KEY (kind, clip_id)) WITHOUT ROWID;
+    """,
+    # Whether the sources are still there.
+    5: """
+    CREATE TABLE audits (
+        clip_id INTEGER PRIMARY KEY, seen REAL NOT NULL, first_seen REAL NOT NULL, status TEXT NOT NULL,
+        reason TEXT NOT NULL, detail TEXT NOT NULL, not_before REAL NOT NULL);
     """,
 }

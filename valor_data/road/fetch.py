@@ -263,12 +263,12 @@ class _FetchRun:
             try:
                 location: Location = self.source.find(video_id, clips[0].url, requests)
             except ClipError as refusal:
-                location = _Refusal(refusal.reason, refusal.detail)
+                location = Refusal(refusal.reason, refusal.detail)
             yield VideoUnit(video_id, requests, location, self.section, work.root, work.own_tmp())
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class Refusal:
     """The location of a video that its source could not give one."""
 
     reason: str
@@ -277,9 +277,11 @@ class _Refusal:
     def obtain(
         self, clips: Sequence[ClipRequest], into: Path, settings: FetchSection
     ) -> dict[int, Obtained | ClipError]:
+        """Refuses."""
         raise ClipError(self.reason, self.detail)
 
     def probe(self, into: Path, settings: FetchSection) -> None:
+        """Refuses."""
         raise ClipError(self.reason, self.detail)
 
 
