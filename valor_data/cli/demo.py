@@ -39,9 +39,10 @@ def demo_command(
     folder = WorkDir.at(work)
     world = _make_world(folder.root / "world", seed)
     refused, is_sound = _go_the_road(world, folder, workers)
+    page = _write_page(folder)
     seconds = time.monotonic() - began
     is_learned = no_train or not is_sound or _train(world, folder, long)
-    _say_what_next(work, refused, seconds)
+    _say_what_next(work, refused, seconds, page)
     if not is_sound or not is_learned:
         raise typer.Exit(1)
 
@@ -144,11 +145,22 @@ def _is_refused(ledger: Ledger, clip_id: int) -> bool:
     return told is not None and bool(told[0].reason)
 
 
-def _say_what_next(work: Path, key: str, seconds: float) -> None:
+def _write_page(folder: WorkDir) -> Path:
+    """The report of a small sample: a few seconds."""
+    from valor_data.cli.report import make_report
+
+    typer.echo("\nreport")
+    found = make_report(folder, kept=12, refused=12, seed=0, concepts=None, quiet=False)
+    typer.echo(f"{found.num_bytes / 1e6:.1f} MB, {found.num_clips} clips to see and hear")
+    return found.path
+
+
+def _say_what_next(work: Path, key: str, seconds: float, page: Path) -> None:
     at = os.path.relpath(sys.prefix)
     activate = "" if shutil.which("valor-data") else f" (first: source {at}/bin/activate)"
     typer.echo(f"""
-The whole road took {seconds:.0f} s. Look around{activate}:
+The whole road took {seconds:.0f} s. Look at it in a browser: {page.absolute().as_uri()}
+Look around{activate}:
   valor-data status --work {work}          the funnel again
   valor-data why {key} --work {work}
                                             what became of one clip, and why

@@ -20,6 +20,10 @@ CLIP_BYTES = 2_000_000_000
 """What the preview of one clip may take; see `guard.working_on`."""
 
 
+PRELOAD = ("valor_data.media.preview", "torchaudio.compliance.kaldi")
+"""Imported once for all workers; torch alone takes each of them seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class PreviewUnit:
     """A clip to make a preview of.
@@ -63,7 +67,7 @@ def make_preview(unit: PreviewUnit) -> Preview:
 def run_previews(units: Iterable[PreviewUnit]) -> Iterator[tuple[PreviewUnit, Preview]]:
     """Previews as they are done, in any order; a clip that ends its worker gets one that says so."""
     with tempfile.TemporaryDirectory(prefix="valor-data-previews-") as notes:
-        executor = LocalExecutor(available_cores(), Path(notes), preload=("valor_data.media.preview",))
+        executor = LocalExecutor(available_cores(), Path(notes), preload=PRELOAD)
         try:
             for unit, made in executor.run(make_preview, units, deadline_seconds=2 * CLIP_SECONDS):
                 yield unit, Preview(faults=(f"{made.reason}: {made.detail}",)) if isinstance(made, Lost) else made
