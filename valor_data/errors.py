@@ -66,6 +66,10 @@ class ShardError(ValorDataError):
     """A shard, its sidecars or the shard plan do not hold together."""
 
 
+class PublishError(ValorDataError):
+    """A set cannot be published as it is, or the Hub did not take it; the same command goes on where it stopped."""
+
+
 class ClipError(ValorDataError):
     """One clip cannot be used. Workers catch it and turn it into an outcome; it never stops a run.
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from valor_data.ledger.rows import PlannedClip, ShardRow
+from valor_data.ledger.schema import STAGES
 from valor_data.ledger.tables import Tables
 
 
@@ -96,6 +97,29 @@ class PlanTables(Tables):
             "AND manifest_row IS NOT NULL"
         )
         return [row[0] for row in rows]
+
+    def rows_to_publish(self) -> Iterator[tuple[int, str, str, str, str, int | None, str | None, str | None]]:
+        """What became of every clip of the manifest, in its order.
+
+        Yields:
+            (manifest row, key or open key, status, the stage that refused it, reason, number of its shard, source,
+            facts); the stage is empty and the status `kept` when it is in a shard.
+        """
+        refused = "WHEN {0}.status IS NOT NULL AND {0}.status != 'kept' THEN {0}.{1} "
+        ended = {
+            column: "CASE " + "".join(refused.format(stage, column) for stage in STAGES)
+            for column in ("status", "reason")
+        }
+        where = "".join(f"WHEN {s}.status IS NOT NULL AND {s}.status != 'kept' THEN '{s}' " for s in STAGES)
+        not_tried = "".join(f"WHEN {s}.status IS NULL THEN '{s}' " for s in STAGES)
+        joins = " ".join(f"LEFT JOIN outcomes {s} ON {s}.clip_id = c.clip_id AND {s}.stage = '{s}'" for s in STAGES)
+        yield from self._db.execute(
+            f"SELECT c.manifest_row, coalesce(c.key, c.identity), {ended['status']} WHEN shard.status IS NULL THEN "
+            f"'waiting' ELSE 'kept' END, CASE {where}{not_tried} ELSE '' END, {ended['reason']} ELSE '' END, p.shard, "
+            f"m.source, facts.facts FROM clips c {joins} LEFT JOIN plan p ON p.clip_id = c.clip_id "
+            "LEFT JOIN media m ON m.clip_id = c.clip_id LEFT JOIN facts ON facts.clip_id = c.clip_id "
+            "WHERE c.manifest_row IS NOT NULL ORDER BY c.manifest_row"
+        )
 
     def first_ready(self, number: int) -> list[PlannedClip]:
         """Some clips whose media are there and that nobody refused, as if planned, to estimate sizes from."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from valor_data.errors import Status
-from valor_data.ledger import PlannedClip, ShardRow
+from valor_data.ledger import Ledger, PlannedClip, ShardRow
 from valor_data.road.driver import Driver
 from valor_data.shard import shard_name
 from valor_data.shard.output import Output, json_of, tar_of
@@ -82,23 +82,42 @@ def shard_states(
     Returns:
         The states, and what killed runs finished without noting it: to be recorded now.
     """
-    finished = driver.ledger.finished_shards()
-    told = settings_hash(settings)
-    standing = _Standing(output, output.sizes())
     states: list[ShardState] = []
     adopted: list[ShardResult] = []
-    for split, shard in driver.ledger.planned_shards():
-        known = finished.get((split, shard))
-        state = _untouched(standing, known, told) if known is not None else None
-        if state is None:
-            clips = list(driver.ledger.planned(split, shard))
-            state, result = _look(standing, settings, clips, known)
-            if result is not None:
-                adopted.append(result)
-            elif known is not None and state.state == "finished":
-                driver.ledger.record_shard(replace(known, settings=told, touched=0))
+    for state, result, looked_at in states_in(driver.ledger, settings, output):
+        if result is not None:
+            adopted.append(result)
+        elif looked_at is not None and state.state == "finished":
+            driver.ledger.record_shard(replace(looked_at, settings=settings_hash(settings), touched=0))
         states.append(state)
     return states, adopted
+
+
+def states_in(
+    ledger: Ledger, settings: SampleSettings, output: Output
+) -> Iterator[tuple[ShardState, ShardResult | None, ShardRow | None]]:
+    """How every planned shard stands, for those who only look: nothing is written.
+
+    Args:
+        ledger: of the work folder.
+        settings: what a sample should be made with.
+        output: where the shards stand.
+
+    Yields:
+        The state; what a killed run finished without noting it; what the ledger knows of a shard that something has
+        touched since it was noted.
+    """
+    finished = ledger.finished_shards()
+    told = settings_hash(settings)
+    standing = _Standing(output, output.sizes())
+    for split, shard in ledger.planned_shards():
+        known = finished.get((split, shard))
+        state = _untouched(standing, known, told) if known is not None else None
+        if state is not None:
+            yield state, None, None
+            continue
+        looked = _look(standing, settings, list(ledger.planned(split, shard)), known)
+        yield *looked, known
 
 
 def settings_hash(settings: SampleSettings) -> str:
