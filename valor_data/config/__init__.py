@@ -6,6 +6,7 @@ A command's options override the section of the same name in `WORK/valor.toml`, 
 
 from valor_data.config.read import config_from_dict, override, read_toml
 from valor_data.config.sections import (
+    EDITIONS,
     EXECUTORS,
     INCLUDES,
     MODALITIES,
@@ -14,6 +15,7 @@ from valor_data.config.sections import (
     FetchSection,
     FilterSection,
     ManifestSection,
+    PublishSection,
     ShardSection,
     TrainDataSection,
     TrainSection,
@@ -21,6 +23,7 @@ from valor_data.config.sections import (
 )
 
 __all__ = [
+    "EDITIONS",
     "EXECUTORS",
     "INCLUDES",
     "MODALITIES",
@@ -29,6 +32,7 @@ __all__ = [
     "FetchSection",
     "FilterSection",
     "ManifestSection",
+    "PublishSection",
     "ShardSection",
     "TrainDataSection",
     "TrainSection",

@@ -16,6 +16,10 @@ INCLUDES: tuple[str, ...] = ("audio", "video")
 """Media members that may be added to each sample."""
 
 
+EDITIONS: tuple[str, ...] = ("ids", "features", "media")
+"""What a published set carries: no media; pictures and mel; video and sound too."""
+
+
 def setting(
     default: Any,
     meaning: str,
@@ -157,6 +161,27 @@ class ExecuteSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishSection:
+    """`[publish]`: what a published set carries, and what its card says that no measurement can."""
+
+    edition: str = setting("features", "ids: no media; features: pictures and mel; media: all", choices=EDITIONS)
+    pretty_name: str = setting("", "the set's name as people write it; empty: the repository's")
+    summary: str = setting("", "a paragraph about the set, at the top of the card")
+    contact: str = setting("", "whom to ask for removal: a mail address or a page; empty: the repository's discussions")
+    licence: str = setting("other", "licence of the captions and the list of clips, as the Hub names licences")
+    licence_name: str = setting("", "its name, where licence is other")
+    licence_link: str = setting("", "where it can be read, where licence is other")
+    annotations: str = setting("", "where the captions come from and who made them, for the attribution")
+    language: tuple[str, ...] = setting(("en",), "languages of the captions, ISO 639 codes")
+    tags: tuple[str, ...] = setting((), "further tags of the repository")
+    text: str = setting("", "your own part of the card, Markdown")
+    citation: str = setting("", "BibTeX of your own set, beside that of VALOR")
+    private: bool = setting(False, "only you and your organisation see the repository")
+    gated: bool = setting(False, "people must ask before they may download")
+    approval: str = setting("auto", "who lets them in: auto: nobody waits; manual: you", choices=("auto", "manual"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainDataSection:
     """`[[train.data]]`: a set to train on. Several are mixed by their weights."""
 
@@ -248,4 +273,5 @@ class Config:
     filter: FilterSection = FilterSection()
     shard: ShardSection = ShardSection()
     execute: ExecuteSection = ExecuteSection()
+    publish: PublishSection = PublishSection()
     train: TrainSection = TrainSection()

@@ -21,7 +21,7 @@ from valor_data.publish.built import Built, Shard, local_tar
 from valor_data.road.shard_states import digest_of
 from valor_data.shard.sample import SampleSettings
 from valor_data.shard.tar import TarFile, member_header
-from valor_data.shard.writer import shard_digest
+from valor_data.shard.writer import index_schema, shard_digest
 
 MEDIA_MEMBERS = ("flac", "mp4")
 """Extensions of the members that only the `media` edition carries."""
@@ -96,7 +96,7 @@ def derive_index(built: Built, shard: Shard, ledger: Ledger) -> Derived:
         row["members"], row["size_bytes"] = members, sum(member["size"] for member in members)
     size = _padded(position + 2 * BLOCK, RECORD) if position else 0
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), buffer, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=index_schema()), buffer, compression="zstd")
     settings = edition_settings(built, "features")
     sidecar = {
         **shard.sidecar,

@@ -182,7 +182,7 @@ def _table(listed: pa.Table, told: list[tuple[Any, ...]]) -> pa.Table:
         "key": keys, "video_id": listed["video_id"], "start": listed["start_seconds"], "end": ends, "split": splits,
         "status": status, "stage": stage, "reason": reason, "shard": in_shards,
         "labels": listed["labels"], "label_names": listed["label_names"],
-        "facts": _parsed(facts, schema.field("facts").type), "source": _parsed(sources, schema.field("source").type),
+        "facts": _parsed(facts, schema.field("facts").type), "source": [_source(text) for text in sources],
     }  # fmt: skip
     for name in ("captions", "questions"):
         kind = schema.field(name).type
@@ -195,6 +195,14 @@ def _column(values: Any, kind: Any) -> Any:
     import pyarrow as pa
 
     return values.cast(kind) if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, kind)
+
+
+def _source(text: str | None) -> dict[str, str] | None:
+    """What a sample says of its origin: always texts."""
+    if text is None:
+        return None
+    told = json.loads(text)
+    return {name: str(told.get(name, "")) for name in SOURCE_FIELDS}
 
 
 def _parsed(texts: tuple[str | None, ...], kind: Any) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from valor_data.errors import ShardError, Status
 from valor_data.guard import working_on
@@ -25,6 +25,9 @@ from valor_data.shard.output import FolderOutput, Output, json_of, open_output, 
 from valor_data.shard.sample import Judge, Made, SampleRequest, SampleSettings, make_members, remake_members
 from valor_data.shard.tar import FormerShard, Member, TarFile
 from valor_data.workdir import WorkDir, flush_to_disk, of_this_machine, written_aside
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SIDECAR_SCHEMA_VERSION = 1
 
@@ -309,6 +312,17 @@ def package_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in VERSIONED_PACKAGES}
 
 
+def index_schema() -> pa.Schema:
+    """The columns of a shard's Parquet."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    member = pa.struct([("name", text), ("offset", number), ("size", number), ("sha256", text)])
+    texts = [(name, text) for name in ("key", "video_id", "split", "status", "reason")]
+    columns: Any = [*texts, ("size_bytes", number), ("members", pa.list_(member))]
+    return pa.schema(columns)
+
+
 def _write_index(path: Path, unit: ShardUnit, result: ShardResult, members: Mapping[str, list[Member]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -329,8 +343,4 @@ def _write_index(path: Path, unit: ShardUnit, result: ShardResult, members: Mapp
                 "members": [{"name": m.name, "offset": m.offset, "size": m.size, "sha256": m.sha256} for m in files],
             }
         )
-    text, number = pa.string(), pa.int64()
-    member = pa.struct([("name", text), ("offset", number), ("size", number), ("sha256", text)])
-    texts = [(name, text) for name in ("key", "video_id", "split", "status", "reason")]
-    columns: Any = [*texts, ("size_bytes", number), ("members", pa.list_(member))]
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=index_schema()), path, compression="zstd")
