@@ -6,6 +6,7 @@ are added, removed or captioned anew, the third when nothing but words about the
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from dataclasses import dataclass
@@ -74,10 +75,23 @@ def read_version(work: WorkDir) -> Version:
         raise ConfigError(f'{work.version}: expected {{"version": "1.0.0"}}; write it, or delete the file') from None
 
 
+def read_date(work: WorkDir) -> str:
+    """The day the version was written, `2026-11-23`; today where it never was."""
+    try:
+        return str(json.loads(work.version.read_text(encoding="utf-8"))["date"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return today()
+
+
+def today() -> str:
+    """The day in UTC, as ISO 8601 writes it."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
 def write_version(work: WorkDir, version: Version) -> None:
-    """Keeps a version in the work folder."""
+    """Keeps a version in the work folder, with its day."""
     with written_aside(work.version) as path:
-        path.write_text(json.dumps({"version": str(version)}) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({"version": str(version), "date": today()}) + "\n", encoding="utf-8")
 
 
 def raise_version(work: WorkDir, part: str) -> Version:
