@@ -58,6 +58,8 @@ COMMANDS: dict[str, Entry] = {
     "view": Entry("view", "view_command", "Browse shards in a browser, on this machine alone."),
     "compare": Entry("compare", "compare_command", "Compare two builds or two lists of clips."),
     "export": Entry("export", "export_command", "Write a finished set in the form that other code reads."),
+    "card": Entry("publish", "card_command", "Write a set's card, to look at before it is published."),
+    "push": Entry("publish", "push_command", "Publish a finished set on the Hugging Face Hub."),
     "remove": Entry("change", "remove_command", "Take clips out of a set for good."),
     "audit": Entry("change", "audit_command", "Ask whether the sources are still there."),
     "recaption": Entry("change", "recaption_command", "Put other captions into a finished set."),

@@ -142,7 +142,8 @@ def check_shards(built: Built, known: dict[str, str], on_shard: Callable[[bool],
     Raises:
         PublishError: some are damaged; the message names the first faults.
     """
-    sizes, problems = built.output.sizes(), []
+    sizes = built.output.sizes()
+    problems: list[str] = []
     for name, shard in built.shards.items():
         is_new = known.get(name) != shard.sidecar["tar_sha256"]
         if is_new:

@@ -118,6 +118,18 @@ def sizes(number: int) -> str:
     return f"{number} bytes"
 
 
+def length(seconds: float) -> str:
+    """A length of time as people read it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def clips(number: int) -> str:
+    """`1 clip`, `2,000 clips`."""
+    return f"{number:,} clip{'' if number == 1 else 's'}"
+
+
 def table(heads: list[str], rows: list[list[Any]]) -> str:
     """A Markdown table; every column after the first is right-aligned where its values are numbers."""
     is_number = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(heads))]

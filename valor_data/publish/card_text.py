@@ -8,7 +8,7 @@ from typing import Any
 from valor_data.config import FilterSection
 from valor_data.errors import REASONS
 from valor_data.look.status import Funnel
-from valor_data.publish.card_facts import CardFacts, markdown, sizes, split_name, table
+from valor_data.publish.card_facts import CardFacts, clips, length, markdown, sizes, split_name, table
 from valor_data.publish.figures import percentile
 
 VALOR_CITATION = """@article{chen2023valor,
@@ -39,7 +39,7 @@ def _head(facts: CardFacts) -> str:
     held = {"av": "what is seen and heard", "v": "what is seen", "a": "what is heard"}[facts.built.settings.modalities]
     all_of = facts.figures.all
     lead = (
-        f"{facts.num_samples:,} clips of {facts.figures.num_videos:,} videos, {all_of.seconds / 3600:,.1f} hours, with "
+        f"{clips(facts.num_samples)} of {facts.figures.num_videos:,} videos, {length(all_of.seconds)} in all, with "
         f"{all_of.num_captions:,} captions of {held}. {_HELD[facts.edition]} Version {facts.version}."
     )
     words = [f"# {facts.pretty_name}", facts.section.summary.strip(), lead, facts.section.text.strip()]
@@ -53,13 +53,13 @@ def _contents(facts: CardFacts) -> str:
         row: list[Any] = [
             f"`{split_name(split)}`",
             f"{number:,}",
-            f"{one.seconds / 3600:,.2f}",
+            length(one.seconds),
             f"{one.num_captions:,}",
         ]
         if facts.edition != "ids":
             row += [facts.num_tars[split], sizes(facts.tar_bytes[split])]
         rows.append(row)
-    heads = ["split", "clips", "hours", "captions"] + (["shards", "size"] if facts.edition != "ids" else [])
+    heads = ["split", "clips", "length", "captions"] + (["shards", "size"] if facts.edition != "ids" else [])
     files = [
         ["`metadata/kept/*.parquet`", "a row for every clip: id, span, captions, labels, measurements"],
         ["`metadata/refused/*.parquet`", "a row for every clip that was tried and is not here, with the reason"],
@@ -94,8 +94,8 @@ def _members(facts: CardFacts) -> list[list[str]]:
     if "a" in settings.modalities:
         rows.append([
             "`<key>.mel.npy`",
-            f"float16 `[T, {mel.num_mel_bins}]`: natural log of a mel filterbank (Kaldi's, {mel.sample_rate_hz:,} Hz mono, "
-            f"windows of {mel.window_ms:g} ms every {mel.hop_ms:g} ms), not normalised",
+            f"float16 `[T, {mel.num_mel_bins}]`: natural log of a mel filterbank (Kaldi's, {mel.sample_rate_hz:,} Hz "
+            f"mono, windows of {mel.window_ms:g} ms every {mel.hop_ms:g} ms), not normalised",
         ])  # fmt: skip
     told = {"audio": ["`<key>.flac`", "the sound of exactly the span, as in the source, 16 bit"],
             "video": ["`<key>.mp4`", "the clip, exactly the span, H.264 and AAC"]}  # fmt: skip
@@ -137,7 +137,7 @@ def _making(facts: CardFacts) -> str:
         ["modalities", {"av": "picture and sound", "v": "picture", "a": "sound"}[settings.modalities]]
     ]
     if "v" in settings.modalities:
-        which = "on screen at each moment" if settings.frames.snap == "exact" else "key pictures"
+        which = "on screen at each moment" if settings.frames.frame_snap == "exact" else "key pictures"
         rows.append(
             ["pictures", f"{settings.frames.count} a clip, JPEG quality {settings.frames.jpeg_quality}, {which}"]
         )
@@ -209,13 +209,13 @@ def _spread(counts: Counter[int], unit: str) -> list[str]:
 def _faults(facts: CardFacts) -> str:
     figures, total = facts.figures, max(facts.num_samples, 1)
     counted = [
-        (figures.still, "show one picture that does not move"),
-        (figures.half_silent, "are silent for more than half of their length"),
-        (figures.clipped, "have sound that is clipped (more than 1 % of the samples at full scale)"),
-        (figures.partly_covered, "have picture or sound for less than 95 % of their span"),
-        (figures.without_captions, "have no caption"),
+        (figures.still, "one picture that does not move"),
+        (figures.half_silent, "silence for more than half of its length"),
+        (figures.clipped, "sound that is clipped (more than 1 % of the samples at full scale)"),
+        (figures.partly_covered, "picture or sound for less than 95 % of its span"),
+        (figures.without_captions, "no caption"),
     ]
-    lines = [f"- {number:,} clips ({number / total:.1%}) {words}." for number, words in counted if number]
+    lines = [f"- {clips(number)} ({number / total:.1%}): {words}." for number, words in counted if number]
     lines += [
         "- Captions are as their authors wrote them: nobody has compared them with the clips here.",
         "- Videos vanish: what is here was reachable when it was fetched, and the clips that were not are no random "
@@ -239,8 +239,8 @@ def _licence(facts: CardFacts) -> str:
         "and data mining may apply, and this card is no legal advice.",
         "media": "The clips are excerpts of videos that belong to their uploaders or to those they took them from. "
         "**The licence above does not cover them**, and publishing them here grants no right in them: each clip is "
-        "under the licence that its uploader chose. Whether you may use a clip depends on that licence, on where you live and on "
-        "what for; this card is no legal advice.",
+        "under the licence that its uploader chose. Whether you may use a clip depends on that licence, on where "
+        "you live and on what for; this card is no legal advice.",
     }[facts.edition]
     parts = ["## Licence and attribution", covered, media]
     known = Counter({name: number for name, number in facts.figures.licences.items() if name})

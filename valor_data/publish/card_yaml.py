@@ -97,13 +97,13 @@ def _tasks(facts: CardFacts) -> list[str]:
 
 def _tags(facts: CardFacts) -> list[str]:
     held = facts.built.settings.modalities
-    tags = ["valor-data", f"edition:{facts.edition}"]
+    tags = ["valor-data", f"{facts.edition}-edition"]
     tags += ["video"] * ("v" in held) + ["audio"] * ("a" in held) + ["captions"]
     tags += ["webdataset"] * (facts.edition != "ids")
     return list(dict.fromkeys([*tags, *facts.section.tags]))
 
 
-def _licence(facts: CardFacts) -> dict[str, str]:
+def _licence(facts: CardFacts) -> dict[str, Any]:
     """The licence fields. With pictures or sound in the set no single licence covers it."""
     section = facts.section
     if facts.edition != "ids" and section.licence != "other":

@@ -27,7 +27,7 @@ from valor_data.publish.editions import Derived, derive_index, derive_tar, editi
 from valor_data.publish.figures import read_figures
 from valor_data.publish.funnel import funnel_svg
 from valor_data.publish.rows import write_rows
-from valor_data.publish.version import read_date, read_version
+from valor_data.publish.version import Version, read_date
 from valor_data.shard.output import json_of, rows_of, tar_of
 from valor_data.tombstones import FILE_NAME as TOMBSTONES
 
@@ -124,7 +124,13 @@ def sums(files: Iterable[RepoFile]) -> bytes:
 
 
 def gather(
-    built: Built, ledger: Ledger, section: PublishSection, name: str, url: str, folder: Path, former: str | None
+    built: Built,
+    ledger: Ledger,
+    section: PublishSection,
+    version: Version,
+    where: tuple[str, str],
+    folder: Path,
+    former: str | None = None,
 ) -> Contents:
     """Works out an edition: everything but tars is written to a folder, of tars name and size are known.
 
@@ -132,8 +138,8 @@ def gather(
         built: the shards.
         ledger: of the work folder.
         section: the `[publish]` settings.
-        name: the repository.
-        url: its page.
+        version: of the set.
+        where: the repository, and its page.
         folder: an empty folder for what is written.
         former: the README.md that is there; what a person wrote into it is kept.
 
@@ -148,7 +154,7 @@ def gather(
         for shard in built.shards.values():
             shards.update(_shard_files(built, shard, derived.get(shard.name), folder))
     rows = write_rows(built.work.manifest, ledger, folder)
-    facts = _facts(built, ledger, section, name, url, (folder, rows, shards))
+    facts = _facts(built, ledger, section, version, where, (folder, rows, shards))
     contents = Contents(built, section.edition, folder, facts, shards, derived)
     for row_file in rows:
         contents.files[row_file] = _staged(folder, row_file)
@@ -209,8 +215,8 @@ def _facts(
     built: Built,
     ledger: Ledger,
     section: PublishSection,
-    name: str,
-    url: str,
+    version: Version,
+    where: tuple[str, str],
     made: tuple[Path, list[str], dict[str, RepoFile]],
 ) -> CardFacts:
     import pyarrow.parquet as pq
@@ -222,10 +228,10 @@ def _facts(
         tar_bytes[built.shards[file.shard].split] += file.size_bytes
     removed = built.work.root / TOMBSTONES
     return CardFacts(
-        name=name,
-        url=url,
+        name=where[0],
+        url=where[1],
         edition=section.edition,
-        version=read_version(built.work),
+        version=version,
         section=section,
         built=built,
         settings=edition_settings(built, section.edition),

@@ -98,7 +98,7 @@ def read_figures(folder: Path, names: Sequence[str], modalities: str) -> Figures
 
 
 def _count(figures: Figures, batch: Any, modalities: str) -> None:
-    import pyarrow.compute as pc
+    pc = _compute()
 
     texts: Any = pc.struct_field(pc.list_flatten(batch["captions"]), "text")
     lengths: Any = pc.subtract(batch["end"], batch["start"])
@@ -119,7 +119,7 @@ def _count(figures: Figures, batch: Any, modalities: str) -> None:
 
 
 def _count_facts(figures: Figures, facts: dict[str, Any], modalities: str) -> None:
-    import pyarrow.compute as pc
+    pc = _compute()
 
     covered = []
     if "v" in modalities:
@@ -135,15 +135,22 @@ def _count_facts(figures: Figures, facts: dict[str, Any], modalities: str) -> No
     figures.partly_covered += _num(pc.less(pc.min_element_wise(*covered), 0.95))
 
 
+def _compute() -> Any:
+    """Arrow's functions; their stubs know less than they do."""
+    from pyarrow import compute
+
+    return compute
+
+
 def _add(counter: Counter[Any], values: Any) -> None:
-    import pyarrow.compute as pc
+    pc = _compute()
 
     found: Any = pc.value_counts(values)
     counter.update({entry["values"]: entry["counts"] for entry in found.to_pylist()})
 
 
 def _num(flags: Any) -> int:
-    import pyarrow.compute as pc
+    pc = _compute()
 
     return int(pc.sum(flags).as_py() or 0)
 

@@ -291,10 +291,12 @@ class HubRepository:
 
     def _ask(self, what: str, call: Callable[[], AnswerT]) -> AnswerT:
         from huggingface_hub.errors import HfHubHTTPError
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
-        client_error = HfHubHTTPError.__mro__[1]  # what the client's HTTP library raises, whichever version it is of
+        client_error: Any = HfHubHTTPError.__mro__[
+            1
+        ]  # what the client's HTTP library raises, whichever version it is of
         try:
             return call()
         except (client_error, OSError, RuntimeError, ValueError) as error:

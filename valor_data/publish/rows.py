@@ -55,7 +55,7 @@ def rows_schema() -> pa.Schema:
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
-    types = {bool: pa.bool_(), int: pa.int64(), float: number, str: text}
+    types: dict[type, Any] = {bool: pa.bool_(), int: pa.int64(), float: number, str: text}
     measured = Facts().to_dict()
     facts = pa.struct([(name, types[type(measured[name])]) for name in FACTS_IN_SAMPLE])
     columns: list[Any] = [
@@ -80,7 +80,7 @@ def write_rows(manifest: Path, ledger: Ledger, folder: Path) -> list[str]:
     Returns:
         Names of the files, relative to `folder`, sorted.
     """
-    import pyarrow.compute as pc
+    pc = _compute()
 
     writers = _Writers(folder)
     with writers:
@@ -168,14 +168,15 @@ def _tables(manifest: Path, ledger: Ledger) -> Iterator[pa.Table]:
 def _table(listed: pa.Table, told: list[tuple[Any, ...]]) -> pa.Table:
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
+
+    pc = _compute()
 
     _, keys, status, stage, reason, shards, sources, facts = zip(*told, strict=True)
-    splits = listed["split"].to_pylist()
+    splits: list[Any] = listed["split"].to_pylist()
     kept = np.array([name == Status.KEPT.value for name in status])
     in_shards = [shard_name(split, number) if is_kept else "" for split, number, is_kept in
                  zip(splits, shards, kept, strict=True)]  # fmt: skip
-    ends = listed["end_seconds"].to_pylist()
+    ends: list[Any] = listed["end_seconds"].to_pylist()
     ends = [parse_key(k)[2] if e is None and is_kept else e for k, e, is_kept in zip(keys, ends, kept, strict=True)]
     schema, empty = rows_schema(), pa.array(kept)
     columns = {
@@ -208,8 +209,9 @@ def _source(text: str | None) -> dict[str, str] | None:
 def _parsed(texts: tuple[str | None, ...], kind: Any) -> Any:
     """JSON texts as a struct column, parsed by Arrow; null where there is no text."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     from pyarrow import json as arrow_json
+
+    pc = _compute()
 
     block = b"\n".join((text or "{}").encode() for text in texts) + b"\n"
     read = arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
@@ -218,6 +220,13 @@ def _parsed(texts: tuple[str | None, ...], kind: Any) -> Any:
     columns = [table[field.name].combine_chunks() for field in kind]
     there = pa.array([text is not None and text != "{}" for text in texts])
     return pa.StructArray.from_arrays(columns, fields=list(kind), mask=pc.invert(there))
+
+
+def _compute() -> Any:
+    """Arrow's functions; their stubs know less than they do."""
+    from pyarrow import compute
+
+    return compute
 
 
 def rows_json_schema() -> dict[str, Any]:
