@@ -24,16 +24,26 @@ def is_same(file: RepoFile, remote: Remote) -> bool:
     return bool(git_hash(file.path.read_bytes()) == remote.git_hash)
 
 
-def data_differs(contents: Contents, tagged: dict[str, Remote]) -> bool:
-    """Whether data differ from a tag's; tars of other edition that were not made yet are compared by size."""
-    ours = {name: file for name, file in contents.files.items() if name.startswith(DATA_FOLDERS) or name == TOMBSTONES}
-    theirs = {name for name in tagged if name.startswith(DATA_FOLDERS) or name == TOMBSTONES}
-    if ours.keys() != theirs:
-        return True
-    return any(
-        file.size_bytes != tagged[name].size_bytes if not file.sha256 else not is_same(file, tagged[name])
-        for name, file in ours.items()
-    )
+def read_sums(text: str | None) -> dict[str, str]:
+    """Hashes by name, from the text of a SHA256SUMS."""
+    lines = (line.partition("  ") for line in (text or "").splitlines())
+    return {name: digest for digest, _, name in lines if name}
+
+
+def data_differs(contents: Contents, tagged: dict[str, str]) -> bool:
+    """Whether data are others than those a version was tagged with; words about the set do not count.
+
+    Args:
+        contents: the edition; tars whose hash is not known yet are taken for equal.
+        tagged: hashes by name, as the tag's SHA256SUMS has them: of what was sent, whatever became of it there.
+    """
+    ours = {name: file.sha256 for name, file in contents.files.items() if _is_data(name)}
+    theirs = {name: digest for name, digest in tagged.items() if _is_data(name)}
+    return ours.keys() != theirs.keys() or any(digest and digest != theirs[name] for name, digest in ours.items())
+
+
+def _is_data(name: str) -> bool:
+    return name.startswith(DATA_FOLDERS) or name == TOMBSTONES
 
 
 def check_arrived(contents: Contents, remote: dict[str, Remote], name: str) -> None:

@@ -123,6 +123,10 @@ def _loading(facts: CardFacts) -> str:
         "`webdataset` and Megatron-Energon read the tars too. `valor-data verify --output "
         f"hf://datasets/{name}` reads every one of them and checks it."
     )
+    needs = ["Pillow"] if "v" in facts.settings.modalities else []
+    needs += ["torchcodec"] if facts.settings.include else []
+    if needs:
+        more += f" To decode what it loads, `datasets` needs {' and '.join(needs)}."
     return "\n\n".join(["## Loading", _code("python", lines), more])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from valor_data.config import PublishSection
 from valor_data.errors import PublishError
 from valor_data.ledger import Ledger
-from valor_data.publish.arrived import check_arrived, data_differs, is_same
+from valor_data.publish.arrived import check_arrived, data_differs, is_same, read_sums
 from valor_data.publish.built import Built, check_shards, read_built
 from valor_data.publish.contents import DATA_FOLDERS, FOLDERS, MARK, OWN_FILES, Contents, gather
 from valor_data.publish.editions import check_edition
@@ -78,7 +78,7 @@ class _Push:
         exists = repository.exists()
         remote = self._listing(repository) if exists else {}
         former = self._check_former(repository, remote) if remote else None
-        tagged = self._tagged(repository) if exists else {}
+        version, tagged = read_version(self.work), self._tagged(repository) if exists else {}
         contents = self._contents(built, known, repository, tagged, former)
         findings = check(contents)
         repository.check_card((self.folder / "README.md").read_text(encoding="utf-8"))
@@ -91,6 +91,8 @@ class _Push:
             pushed.notices.append(f"nothing was sent; it would be sent as {user}")
             return pushed
         self._send_all(repository, contents, remote, known, pushed)
+        if tagged and contents.facts.version == version and data_differs(contents, tagged):
+            raise _tagged_already(contents)  # known only now: tars were made to be hashed
         self._finish(repository, contents, pushed)
         return pushed
 
@@ -136,23 +138,21 @@ class _Push:
             )
         return repository.read("README.md", self.folder / "former", revision) if "README.md" in remote else None
 
-    def _tagged(self, repository: HubRepository) -> dict[str, Remote]:
-        """What the version's tag holds, where it is there already."""
+    def _tagged(self, repository: HubRepository) -> dict[str, str]:
+        """Hashes of what the version's tag stands for, where it is there already."""
         tag = read_version(self.work).tag
-        return repository.listing(tag) if self.options.branch == "main" and tag in repository.tags() else {}
+        if self.options.branch != "main" or tag not in repository.tags():
+            return {}
+        return read_sums(repository.read("SHA256SUMS", self.folder / "tagged", tag))
 
     def _contents(
-        self, built: Built, known: Known, repository: HubRepository, tagged: dict[str, Remote], former: str | None
+        self, built: Built, known: Known, repository: HubRepository, tagged: dict[str, str], former: str | None
     ) -> Contents:
         version = read_version(self.work)
         contents = self._gather(built, known, repository, version, former)
         if tagged and data_differs(contents, tagged):
             if not self.options.bump:
-                raise PublishError(
-                    f"version {version} of {repository.name} is tagged already, with other data: raise the version "
-                    "with --bump minor (clips came, went or were captioned anew) or --bump major (another plan, other "
-                    "settings)"
-                )
+                raise _tagged_already(contents)
             version = version.raised(self.options.bump)
             contents = self._gather(built, known, repository, version, former)
         if not self.options.dry_run and (version != read_version(self.work) or not self.work.version.exists()):
@@ -200,7 +200,7 @@ class _Push:
         if self.options.branch == "main" and contents.facts.version.tag not in repository.tags():
             repository.tag(contents.facts.version.tag, pushed.commit, f"version {pushed.version}")
         if self.options.check:
-            check_loads(contents.facts, pushed.commit)
+            pushed.notices += check_loads(contents.facts, pushed.commit)
         lost = [name for name in [*pushed.deleted, *pushed.replaced] if name.startswith(DATA_FOLDERS)]
         if lost and not self.options.squash:
             pushed.notices.append(
@@ -214,3 +214,10 @@ class _Push:
         moved = -(-self.done_bytes // 10**6) - -(-before // 10**6)
         if moved:
             self.progress.advance("sent", count=moved)
+
+
+def _tagged_already(contents: Contents) -> PublishError:
+    return PublishError(
+        f"version {contents.facts.version} of {contents.facts.name} is tagged already, with other data: raise the "
+        "version with --bump minor (clips came, went or were captioned anew) or --bump major (another plan, other settings)"
+    )
