@@ -22,7 +22,7 @@ from valor_data.config import (
 )
 from valor_data.errors import ConfigError
 
-SECTIONS = ("manifest", "fetch", "filter", "shard", "execute", "train")
+SECTIONS = ("manifest", "fetch", "filter", "shard", "execute", "publish", "train")
 
 
 def problems_of(tree: dict[str, Any], where: str = "valor.toml") -> list[str]:

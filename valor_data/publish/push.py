@@ -219,5 +219,6 @@ class _Push:
 def _tagged_already(contents: Contents) -> PublishError:
     return PublishError(
         f"version {contents.facts.version} of {contents.facts.name} is tagged already, with other data: raise the "
-        "version with --bump minor (clips came, went or were captioned anew) or --bump major (another plan, other settings)"
+        "version with --bump minor (clips came, went or were captioned anew) or --bump major (another plan, other "
+        "settings)"
     )
