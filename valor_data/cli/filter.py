@@ -49,6 +49,31 @@ def filter_command(
         float | None, _option("How certain another language must be, 0.5 to 1.", default="0.9")
     ] = None,
     caption_repeats: Annotated[int | None, _option("Drop captions that occur so often, but for one word.")] = None,
+    min_picture_change: Annotated[
+        float | None, _option("Least change from picture to picture, 0 to 255; 1 drops stills.")
+    ] = None,
+    min_moving_share: Annotated[float | None, _option("Least share of the picture that moves, 0 to 1.")] = None,
+    max_border_share: Annotated[float | None, _option("Largest share of black borders, 0 to 1.")] = None,
+    leak: Annotated[
+        list[str] | None,
+        _option("What training clips must not be in: manifest, annotation file, work folder, splits. Repeatable."),
+    ] = None,
+    leak_match: Annotated[
+        str | None, _option("span: overlapping clips of a video; video: all of it.", default="span")
+    ] = None,
+    duplicates: Annotated[
+        bool | None, _option("Keep one of clips that show the same footage.", "--duplicates/--no-duplicates")
+    ] = None,
+    duplicate_overlap: Annotated[
+        float | None, _option("Overlap of two clips of a video that makes duplicates.", default="0.5")
+    ] = None,
+    max_picture_bits: Annotated[int | None, _option("Bits of 64 in which alike pictures differ.", default="12")] = None,
+    max_sound_error: Annotated[
+        float | None, _option("Share of bits in which alike sound differs.", default="0.33")
+    ] = None,
+    content: Annotated[
+        bool | None, _option("Measure what these filters look at, even when none is on.", "--content/--no-content")
+    ] = None,
     balance: Annotated[int | None, _option("Most training clips of a label; 0: any.")] = None,
     sample_share: Annotated[float | None, _option("Share of the training clips to draw, 0 to 1.", default="1")] = None,
     sample_count: Annotated[int | None, _option("Training clips to draw; 0: all.", default="all")] = None,
@@ -61,6 +86,7 @@ def filter_command(
     given = dict(locals())
     from valor_data.cli.output import begin_log, print_report, progress
     from valor_data.cli.settings import pinned_modalities, stage_settings, where_to_run
+    from valor_data.filter.leak import absolute_sets
     from valor_data.filter.recipe import CURATION_FIELDS
     from valor_data.road import Driver, run_filter
     from valor_data.workdir import WorkDir
@@ -68,6 +94,8 @@ def filter_command(
     folder = WorkDir.at(work).of_part(part)
     names = ("workers", "min_rms_dbfs", "min_peak_dbfs", "min_coverage", *CURATION_FIELDS)
     options = {name: _as_setting(given[name]) for name in names if name in given}
+    if options["leak"]:
+        options["leak"] = absolute_sets(options["leak"], Path.cwd())
     settings = stage_settings(folder, "filter", options, modalities)
     if dry_run:
         _preview(folder, settings, as_json=as_json)
@@ -117,6 +145,8 @@ def _print_preview(preview: Preview) -> None:
             counts = (f"{number:,}" for number in (rule.alone, rule.in_order, rule.left))
             table.add_row(rule.reason, *counts, f"[dim]{escape(rule.setting)}")
     out.print(table)
+    for notice in preview.notices:
+        out.print(f"[cyan]note:[/] {escape(notice)}")
     if preview.num_unmeasured:
         out.print(f"not measured yet, and not counted: {preview.num_unmeasured:,} clips")
     out.print(f"\nnothing was written: {preview.kept:,} clips would be kept, {preview.kept_now:,} are now")

@@ -49,6 +49,10 @@ def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalitie
     section = getattr(config, stage)
     if "source" in tree.get(stage, {}):  # like every name in the file, it starts from the file's folder
         section = override(section, {"source": absolute_source(section.source, work.root)})
+    if "leak" in tree.get(stage, {}):
+        from valor_data.filter.leak import absolute_sets
+
+        section = override(section, {"leak": absolute_sets(section.leak, work.root)})
     if "output" in tree.get(stage, {}):
         section = override(section, {"output": absolute_place(section.output, work.root)})
     section = override(section, given)

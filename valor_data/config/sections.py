@@ -108,6 +108,7 @@ class FilterSection:
     )
     min_moving_share: float = setting(0.0, "least share of the picture that changes", minimum=0, maximum=1)
     max_border_share: float = setting(1.0, "largest share of black borders", minimum=0, maximum=1)
+    content: bool = setting(False, "measure pictures and sound for filters that look at them, even when none is on")
     leak: tuple[str, ...] = setting(
         (), "what training clips must not be in: manifests, annotation files, work folders; splits: val and test here"
     )
@@ -117,7 +118,7 @@ class FilterSection:
         0.5, "share of the shorter of two clips of one video that makes duplicates", minimum=0, maximum=1
     )
     max_picture_bits: int = setting(12, "bits of 64 in which alike pictures may differ", minimum=0, maximum=24)
-    max_sound_error: float = setting(0.3, "share of bits in which alike sound may differ", minimum=0, maximum=0.4)
+    max_sound_error: float = setting(0.33, "share of bits in which alike sound may differ", minimum=0, maximum=0.4)
     balance: int = setting(0, "most clips of a label, in each training split; 0: any number", minimum=0)
     sample_share: float = setting(1.0, "share of the training clips to draw", minimum=0, maximum=1)
     sample_count: int = setting(0, "training clips of a split to draw; 0: all", minimum=0)

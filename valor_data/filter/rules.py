@@ -50,8 +50,10 @@ class Refused:
 class Rule(Protocol):
     """A filter of curation."""
 
-    reason: str
-    """Its code, one of `errors.CURATION`."""
+    @property
+    def reason(self) -> str:
+        """Its code, one of `errors.CURATION`."""
+        ...
 
     def setting(self) -> str:
         """The setting that turns it on, as a person would write it in TOML."""

@@ -22,6 +22,14 @@ class ScoreTables(ClipTables):
             "SELECT clip_id, basis, score FROM scores WHERE kind = ? AND version = ? ORDER BY clip_id", (kind, version)
         )
 
+    def scores_by_key(self, kind: str, version: int) -> Iterator[tuple[str, bytes]]:
+        """(key, score) of every clip of the manifest that has a score of this version, in the order of clip ids."""
+        yield from self._db.execute(
+            "SELECT coalesce(key, identity), score FROM scores JOIN clips USING (clip_id) "
+            "WHERE kind = ? AND version = ? AND manifest_row IS NOT NULL ORDER BY clip_id",
+            (kind, version),
+        )
+
     def record_scores(self, kind: str, version: int, rows: Iterable[tuple[int, int, bytes]]) -> None:
         """Writes (clip id, basis, score) rows; what was there of the kind is replaced.
 

@@ -12,6 +12,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from valor_data.media.content import Content, content_moments, content_of
 from valor_data.media.facts import Facts
 from valor_data.media.frames import FrameSettings, display_size, frame_moments, pixel_aspect, quarter_turns
 from valor_data.media.levels import measure_levels
@@ -76,6 +77,44 @@ def measure_clip(
             return facts
         pool = PicturePool(passage, passage.timeline) if passage.timeline is not None else None
         return picture_facts(facts, passage, pool)
+
+
+def measure_clip_and_content(
+    path: Path,
+    offset_seconds: float,
+    start: float,
+    end: float,
+    modalities: str = "av",
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[Facts, Content | None]:
+    """What `measure_clip` and `media.content.measure_content` give, from one pass that decodes nothing twice.
+
+    Returns:
+        The facts, and the content; None where the clip cannot be decoded, or has no sound to speak of though sound is
+        asked for: nobody will ask for its content.
+
+    Raises:
+        ClipError: what `measure_clip` raises.
+    """
+    with open_media(path, limits) as container:
+        whole = choose_streams(container)
+        facts = header_facts(whole)
+        source = asked_for(whole, modalities)
+        if source.video is None and source.audio is None:
+            return facts, None
+        passage = Passage.read(source, start - offset_seconds, end - offset_seconds, limits)
+        facts = packet_facts(facts, passage)
+        if facts.encrypted:
+            return facts, None
+        facts, sound = sound_facts(facts, passage)
+        pool = PicturePool(passage, passage.timeline) if passage.timeline is not None else None
+        is_wanted = facts.decodable and not ("a" in modalities and _surely_refused(facts))
+        if pool and passage.timeline and is_wanted and source.video is not None and has_decoder(source.video):
+            pool.gather([*cheap_moments(passage, passage.timeline), *content_moments(passage)])
+        facts = picture_facts(facts, passage, pool)
+        if not facts.decodable or not is_wanted:
+            return facts, None
+        return facts, content_of(passage, sound, pool, end - start)
 
 
 def header_facts(source: Source) -> Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,24 @@ import numpy as np
 
 from valor_data.config import FilterSection
 from valor_data.errors import CURATION, PRECEDENCE, ConfigError
-from valor_data.filter.recipe import CURATION_FIELDS, Scores, check_recipe, is_curated, rules_of
+from valor_data.filter.leak import OWN_SPLITS
+from valor_data.filter.recipe import (
+    CURATION_FIELDS,
+    Scores,
+    check_recipe,
+    is_curated,
+    is_folder,
+    needs_content,
+    rules_of,
+)
 from valor_data.filter.rules import curate, refuse_alone
 from valor_data.ledger import Ledger, Outcome
 from valor_data.manifest import read_manifest
 from valor_data.media.facts import FACTS_VERSION
 from valor_data.road.driver import Driver, StageReport
-from valor_data.road.measuring import measure_pending
-from valor_data.road.standing import Standing, languages_of, read_standing
+from valor_data.road.measuring import measure_missing_content, measure_pending
+from valor_data.road.scores import languages_of, other_sets, signatures_of
+from valor_data.road.standing import Standing, read_standing
 from valor_data.workdir import WorkDir
 
 REMEMBERED = ("min_rms_dbfs", "min_peak_dbfs", "min_coverage", *CURATION_FIELDS)
@@ -51,15 +62,17 @@ def run_filter(
     check_recipe(section)
     driver.note_settings("filter", section, REMEMBERED)
     report = StageReport("filter")
-    measure = measure or is_curated(section)
+    measure, with_content = measure or is_curated(section), needs_content(section)
     if measure:
-        measure_pending(driver, section, modalities, report)
+        measure_pending(driver, section, modalities, report, with_content=with_content)
     standing = _decide_by_facts(driver, section, modalities)
     if standing.partial and measure:
-        measure_pending(driver, section, modalities, report)
+        measure_pending(driver, section, modalities, report, with_content=with_content)
         standing = _decide_by_facts(driver, section, modalities)
+    if with_content:
+        measure_missing_content(driver, section, modalities, report, standing.kept.clip_ids)
     if driver.work.part is None:
-        _curate(driver, section, standing)
+        report.notices += _curate(driver, section, standing)
     elif is_curated(section):
         report.notices.append("curation looks at the whole set: run `filter` without --part after `ledger merge`")
     return filter_report(driver, report)
@@ -83,15 +96,10 @@ def require_decided(driver: Driver, section: FilterSection, modalities: str) -> 
         return
     if driver.work.part is not None:
         raise ConfigError(
-            f"--part {driver.work.part}: filter.{_first_rule(section)} looks at the whole set, and clips of this part "
-            "are not measured: run `filter` (or its parts, `ledger merge`, and `filter`) first, then `shard --part`"
+            f"--part {driver.work.part}: curation looks at the whole set, and clips of this part are "
+            "not measured: run `filter` (or its parts, `ledger merge`, and `filter`) first, then `shard --part`"
         )
     run_filter(driver, section, modalities, explicit=REMEMBERED)
-
-
-def _first_rule(section: FilterSection) -> str:
-    rules = rules_of(section, _scores(None, None))
-    return rules[0].setting().split(" ")[0]
 
 
 def _decide_by_facts(driver: Driver, section: FilterSection, modalities: str) -> Standing:
@@ -114,9 +122,14 @@ def _decide_by_facts(driver: Driver, section: FilterSection, modalities: str) ->
     return standing
 
 
-def _curate(driver: Driver, section: FilterSection, standing: Standing) -> None:
-    """Decides about the clips that their facts keep by the rules that are on, and writes what has changed."""
-    curated = curate(standing.kept, rules_of(section, _scores(driver.ledger, standing, writes=True)))
+def _curate(driver: Driver, section: FilterSection, standing: Standing) -> list[str]:
+    """Decides about the clips that their facts keep by the rules that are on, and writes what has changed.
+
+    Returns:
+        What a person should know.
+    """
+    scores = _scores(driver.work, driver.ledger, section, standing, writes=True)
+    curated = curate(standing.kept, rules_of(section, scores))
     for position, (former, detail) in enumerate(standing.former):
         if curated.rule[position] < 0:
             if former != "kept":
@@ -127,10 +140,31 @@ def _curate(driver: Driver, section: FilterSection, standing: Standing) -> None:
             is_new = outcome.reason != former
             driver.ledger.record(int(standing.kept.clip_ids[position]), "filter", outcome, counts=is_new)
     driver.ledger.commit()
+    return _lacking_content(section, scores)
 
 
-def _scores(ledger: Any, standing: Any, *, writes: bool = False) -> Scores:
-    return Scores(languages=lambda: languages_of(ledger, standing.kept, standing.basis, writes=writes))
+def _scores(
+    work: WorkDir, ledger: Ledger, section: FilterSection, standing: Standing, *, writes: bool = False
+) -> Scores:
+    return Scores(
+        languages=lambda: languages_of(ledger, standing.kept, standing.basis, writes=writes),
+        signatures=functools.cache(lambda: signatures_of(ledger, standing.kept)),
+        others=functools.cache(lambda: other_sets(work, section)),
+    )
+
+
+def _lacking_content(section: FilterSection, scores: Scores) -> list[str]:
+    """Says which clips and sets cannot be compared by what they show."""
+    if not needs_content(section):
+        return []
+    told = []
+    unknown = int(np.count_nonzero(~scores.signatures().measured))
+    if unknown:
+        told.append(f"{unknown} clips are not judged by what they show: it was not measured, or their media are gone")
+    bare = [other.name for name, other in zip(section.leak, scores.others(), strict=True)
+            if is_folder(name) and name != OWN_SPLITS and not len(other.signatures)]  # fmt: skip
+    told += [f"leak: {name} is compared by id only; `valor-data filter --content` there measures it" for name in bare]
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +196,7 @@ class Preview:
         rules: the filters in their order.
         kept: clips that would be kept.
         kept_now: clips that are kept now.
+        notices: what a person should know.
     """
 
     num_clips: int
@@ -169,6 +204,7 @@ class Preview:
     rules: tuple[RulePreview, ...]
     kept: int
     kept_now: int
+    notices: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, for `--json`."""
@@ -177,6 +213,7 @@ class Preview:
             "unmeasured": self.num_unmeasured,
             "kept": self.kept,
             "kept_now": self.kept_now,
+            "notices": list(self.notices),
             "rules": [
                 {"reason": r.reason, "setting": r.setting, "alone": r.alone, "in_order": r.in_order, "left": r.left}
                 for r in self.rules
@@ -199,7 +236,8 @@ def preview_filter(work: WorkDir, ledger: Ledger, section: FilterSection, modali
     check_recipe(section)
     listed = read_manifest(work.manifest).table if is_curated(section) else None
     standing = read_standing(ledger, listed, section, modalities)
-    rules = rules_of(section, _scores(ledger, standing))
+    scores = _scores(work, ledger, section, standing)
+    rules = rules_of(section, scores)
     curated = curate(standing.kept, rules)
     told = _preview_of_facts(standing, section)
     left = told[-1].left
@@ -210,7 +248,8 @@ def preview_filter(work: WorkDir, ledger: Ledger, section: FilterSection, modali
         told.append(RulePreview(rule.reason, rule.setting(), alone, in_order, left))
     kept_now = sum(number for reason, number in ledger.filter_counts() if not reason)
     unmeasured = len(ledger.pending_measure(FACTS_VERSION))
-    return Preview(standing.num_clips, unmeasured, tuple(told), left, kept_now)
+    notices = tuple(_lacking_content(section, scores))
+    return Preview(standing.num_clips, unmeasured, tuple(told), left, kept_now, notices)
 
 
 def _preview_of_facts(standing: Standing, section: FilterSection) -> list[RulePreview]:

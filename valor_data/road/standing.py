@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from valor_data.config import FilterSection
 from valor_data.errors import PRECEDENCE, Status
-from valor_data.filter.captions import Languages
 from valor_data.filter.clips import COLUMNS, ClipTable
 from valor_data.filter.decide import all_refusals
 from valor_data.ledger import FilterRow, Ledger, Outcome
@@ -147,66 +145,3 @@ def _is_partial(facts: dict[str, Any], modalities: str) -> bool:
 
 def _licence(source: str | None) -> str:
     return str(json.loads(source or "{}").get("license") or "")
-
-
-def languages_of(ledger: Ledger, clips: ClipTable, basis: NDArray[np.int64], *, writes: bool) -> Languages:
-    """The language of every caption: as it was told once, or told now.
-
-    Args:
-        ledger: of the work folder.
-        clips: whose captions.
-        basis: for each, a number that changes with its captions; a language told of others is told anew.
-        writes: remember what is told now.
-    """
-    from valor_data.filter.language import LANGUAGE_VERSION, NUM_LIKELY, likely_languages
-
-    stored = ledger.scores("language", LANGUAGE_VERSION)
-    known: dict[int, tuple[int, bytes]] = {}
-    num_captions = int(clips.caption_offsets[-1])
-    codes = np.zeros((num_captions, NUM_LIKELY), "<U8")
-    probabilities = np.zeros((num_captions, NUM_LIKELY), np.float32)
-    new: list[tuple[int, int, bytes]] = []
-    caption = 0
-    for position, texts in enumerate(_texts_by_clip(clips)):
-        clip_id = int(clips.clip_ids[position])
-        _read_up_to(stored, known, clip_id)
-        before = known.pop(clip_id, None)
-        if before is not None and before[0] == basis[position]:
-            score = before[1]
-        else:
-            score = json.dumps([likely_languages(text) for text in texts], separators=(",", ":")).encode()
-            new.append((clip_id, int(basis[position]), score))
-        for likely in json.loads(score):
-            codes[caption, : len(likely)] = [code for code, _ in likely]
-            probabilities[caption, : len(likely)] = [probability for _, probability in likely]
-            caption += 1
-        if writes and len(new) >= _CHUNK_ROWS:
-            new = _write(ledger, new)
-    if writes:
-        _write(ledger, new)
-    return Languages(codes, probabilities)
-
-
-def _write(ledger: Ledger, rows: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
-    from valor_data.filter.language import LANGUAGE_VERSION
-
-    ledger.record_scores("language", LANGUAGE_VERSION, rows)
-    ledger.commit()
-    return []
-
-
-def _read_up_to(stored: Iterator[tuple[int, int, bytes]], known: dict[int, tuple[int, bytes]], clip_id: int) -> None:
-    """Reads stored scores, which come in the order of clip ids, as far as a clip; those before it go."""
-    while not known or max(known) < clip_id:
-        row = next(stored, None)
-        if row is None:
-            return
-        known.clear()
-        known[row[0]] = (row[1], row[2])
-
-
-def _texts_by_clip(clips: ClipTable) -> Iterator[list[str]]:
-    for chunk in clips.rows["captions"].iterchunks():
-        for first in range(0, len(chunk), _CHUNK_ROWS):
-            for captions in chunk.slice(first, _CHUNK_ROWS).to_pylist():
-                yield [caption["text"] for caption in captions or ()]

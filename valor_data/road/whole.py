@@ -9,6 +9,7 @@ from typing import Any
 
 from valor_data.config import Config, config_from_dict
 from valor_data.fetch.sources import absolute_source
+from valor_data.filter.leak import absolute_sets
 from valor_data.manifest import ManifestOptions, build_manifest, write_manifest
 from valor_data.road.driver import Driver, StageReport
 from valor_data.road.fetch import run_fetch
@@ -46,8 +47,9 @@ def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[St
         fetch = replace(fetch, source=absolute_source(fetch.source, base))
     yield run_fetch(driver, fetch, manifest=manifest, explicit=explicit("fetch"))
     # What is new is measured while its shard is made, in one pass; here only thresholds that moved are applied.
-    run_filter(driver, config.filter, modalities, explicit=explicit("filter"), measure=False)
-    thresholds = driver.remember("filter", config.filter, explicit("filter"), FILTER_FIELDS)
+    filtering = replace(config.filter, leak=absolute_sets(config.filter.leak, base))
+    run_filter(driver, filtering, modalities, explicit=explicit("filter"), measure=False)
+    thresholds = driver.remember("filter", filtering, explicit("filter"), FILTER_FIELDS)
     shard = config.shard
     if "output" in explicit("shard"):
         shard = replace(shard, output=absolute_place(shard.output, base))
