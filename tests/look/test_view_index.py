@@ -14,9 +14,11 @@ import pytest
 
 from valor_data.errors import ValorDataError
 from valor_data.look.shard_set import find_set
-from valor_data.look.view.index import RANGES, build_index, is_fresh, ready_index, stamp_of
+from valor_data.look.show import show_from_shards
+from valor_data.look.view.index import RANGES, build_index, default_cache, is_fresh, ready_index, stamp_of
 from valor_data.look.view.rows import ClipRow, rows_of
 from valor_data.look.view.search import Index, Question, expressions
+from valor_data.tombstones import FILE_NAME, add_tombstones
 from valor_data.workdir import WorkDir
 
 WORDS = ("dog", "dogs", "barks", "cat", "sings", "über", "Ring", "犬")
@@ -64,7 +66,7 @@ def words(clip: ClipRow) -> list[str]:
         ("dog ", lambda c: any(w.startswith("dog") for w in words(c))),
         ("dog cat", lambda c: "dog" in words(c) and "cat" in words(c)),
         ('"dog"', lambda c: "dog" in words(c)),
-        ("cat ri", lambda c: "cat" in words(c) and "ring" in words(c)),
+        ("cat rin", lambda c: "cat" in words(c) and "ring" in words(c)),
         ("uber", lambda c: "uber" in words(c)),
         ("RING", lambda c: "ring" in words(c)),
         ("cat -dog", lambda c: "cat" in words(c) and "dog" not in words(c)),
@@ -125,7 +127,8 @@ def test_what_is_told_of_a_clip(clips: list[ClipRow], index: Index) -> None:
 
 
 def test_words_become_quoted_expressions() -> None:
-    assert expressions('dog "a b" -cat label:x ca') == ('"dog" AND "a b" AND label : "x" AND "ca" *', '"cat"')
+    assert expressions('dog "a b" -cat label:x car') == ('"dog" AND "a b" AND label : "x" AND "car" *', '"cat"')
+    assert expressions("dog ca") == ('"dog" AND "ca"', "")
     assert expressions('say "never closed') == ('"say" AND "never closed"', "")
     assert expressions("- -- !") == ("", "")
     assert expressions('a"b') == ('"a""b" *', "")
@@ -169,3 +172,22 @@ def test_the_same_rows_from_shards_and_from_their_work_folder(finished: WorkDir,
     assert {key: clip.reason for key, clip in of_shards.items()} == {
         key: clip.reason for key, clip in of_work.items() if key in of_shards
     }
+
+
+def test_removed_clips_are_not_in_it(finished: WorkDir, tmp_path: Path) -> None:
+    """An old copy of the shards with the list of what was removed since."""
+    shutil.copytree(finished.shards, tmp_path / "shards")
+    keys_there = [clip.key for clip, _ in rows_of(find_set(tmp_path))]
+    stamp = stamp_of(find_set(tmp_path))
+    add_tombstones(tmp_path / FILE_NAME, [keys_there[0]], [], reason="request", why="", date="2026-11-23")
+    assert [clip.key for clip, _ in rows_of(find_set(tmp_path))] == keys_there[1:]
+    assert stamp_of(find_set(tmp_path)) != stamp
+    with pytest.raises(ValorDataError, match="no clip"):
+        show_from_shards(find_set(tmp_path), keys_there[0])
+
+
+def test_the_index_of_a_work_folder_lies_in_it_and_for_its_owner_alone(work: WorkDir, tmp_path: Path) -> None:
+    assert default_cache(find_set(work.root)) == work.root / "cache"
+    assert default_cache(find_set(work.shards)).parts[-2:] == ("valor-data", "view")
+    path = ready_index(find_set(work.root), default_cache(find_set(work.root)))
+    assert path.parent == work.root / "cache" and path.stat().st_mode & 0o077 == 0

@@ -164,6 +164,7 @@ Look around{activate}:
   valor-data status --work {work}          the funnel again
   valor-data why {key} --work {work}
                                             what became of one clip, and why
+  valor-data view {work} --open           the clips in a browser: search, pictures, sound
   valor-data filter --work {work} --min-rms-dbfs -50 && valor-data shard --work {work}
                                             move a threshold: only the shards concerned are made again
   valor-data eval {work}/runs/demo --data {work} --task ret%tva%tv%ta

@@ -16,12 +16,14 @@ def view_command(
         list[str] | None,
         typer.Argument(help="A work folder, folders of tars, tars, s3://BUCKET/SET. [default: the current folder]"),
     ] = None,
+    work: Annotated[Path | None, typer.Option(help="The same as naming a work folder.")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any.", show_default="8642, or any")
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for the search index.", show_default="~/.cache/valor-data/view")
+        Path | None,
+        typer.Option(help="Folder for the search index.", show_default="WORK/cache, or ~/.cache/valor-data"),
     ] = None,
     outside_media: Annotated[
         bool, typer.Option("--outside-media", help="Play media outside of the work folder too (a folder source).")
@@ -38,8 +40,8 @@ def view_command(
     from valor_data.look.view.search import Index
     from valor_data.look.view.server import open_server
 
-    found = find_set(shards or ["."])
-    index = Index(_index(found, cache or default_cache()))
+    found = find_set([*(shards or []), *([str(work)] if work is not None else [])] or ["."])
+    index = Index(_index(found, cache or default_cache(found)))
     catalogue = Catalogue(found, index, outside_media=outside_media)
     with open_server(catalogue, index, title_of(found), port) as server:
         typer.echo(f"{index.num_clips:,} clips: {server.url}   (Ctrl-C ends it)")

@@ -19,6 +19,7 @@ from valor_data.errors import ShardError, Status
 from valor_data.look.verify import output_of_work
 from valor_data.shard.reader import read_fault
 from valor_data.storage import Store, check_address, is_address
+from valor_data.tombstones import NOTHING_REMOVED, Tombstones, tombstones_beside
 from valor_data.workdir import WorkDir
 
 LISTED = ("key", "video_id", "split", "status", "reason", "size_bytes", "members")
@@ -102,19 +103,27 @@ class ShardSet:
         places: as they were given.
         shards: in order of place and name.
         work: the work folder, where a place is one with a ledger.
+        tombstones: what was removed from the set since: an old copy of its shards may still hold it.
     """
 
     places: tuple[str, ...]
     shards: tuple[Shard, ...]
     work: WorkDir | None = None
+    tombstones: Tombstones = NOTHING_REMOVED
 
-    def find(self, key: str) -> Stored | None:
-        """Where a key's sample lies; every listing is read until it is found."""
-        for shard in self.shards:
-            found = sample_in(shard, key)
-            if found is not None:
-                return found
-        return None
+    def listing(self, shard: Shard) -> Any:
+        """A shard's listing without the clips that were removed.
+
+        Raises:
+            ShardError: neither its Parquet nor its tar can be read.
+        """
+        table = shard.listing()
+        if not self.tombstones:
+            return table
+        import pyarrow as pa
+
+        names = zip(table["key"].to_pylist(), table["video_id"].to_pylist(), strict=True)
+        return table.filter(pa.array([not self.tombstones.covers(*name) for name in names], pa.bool_()))
 
 
 def find_set(places: str | Path | Sequence[str | Path]) -> ShardSet:
@@ -129,7 +138,7 @@ def find_set(places: str | Path | Sequence[str | Path]) -> ShardSet:
 
     given = [str(places)] if isinstance(places, (str, Path)) else [str(place) for place in places]
     shards: dict[str, Shard] = {}
-    work = None
+    tombstones, work = NOTHING_REMOVED, None
     for place in (one for text in given for one in braceexpand.braceexpand(text)):
         if not is_address(place) and WorkDir.at(place).ledger.exists():
             work = WorkDir.at(place)
@@ -143,7 +152,8 @@ def find_set(places: str | Path | Sequence[str | Path]) -> ShardSet:
                 "address of one of these"
             )
         shards |= {shard.tar: shard for shard in found}
-    return ShardSet(tuple(given), tuple(shards.values()), work if len(given) == 1 else None)
+        tombstones = tombstones.joined(tombstones_beside(output))
+    return ShardSet(tuple(given), tuple(shards.values()), work if len(given) == 1 else None, tombstones)
 
 
 def sample_in(shard: Shard, key: str) -> Stored | None:

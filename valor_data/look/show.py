@@ -153,7 +153,7 @@ def _rows_like(shards: ShardSet, text: str) -> Iterator[tuple[Any, dict[str, Any
     import pyarrow.compute as pc
 
     for shard in shards.shards:
-        table = shard.listing()
+        table = shards.listing(shard)
         yield from ((shard, row) for row in table.filter(pc.starts_with(table["key"], text[:4])).to_pylist())
 
 

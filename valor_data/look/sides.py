@@ -203,7 +203,7 @@ def _of_shards(place: str, shards: ShardSet, reads_captions: bool) -> Side:
     import pyarrow.compute as pc
 
     columns = [name for name in LISTED if name not in ("members", "size_bytes")]
-    tables = [shard.listing().select(columns) for shard in shards.shards]
+    tables = [shards.listing(shard).select(columns) for shard in shards.shards]
     table: Any = pa.concat_tables(tables)
     numbers = pa.array([n for n, one in enumerate(tables) for _ in range(one.num_rows)], pa.int32())
     kept: Any = pc.equal(table["status"], pa.scalar(Status.KEPT.value))

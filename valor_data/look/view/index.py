@@ -46,7 +46,7 @@ _TABLES = """
         id INTEGER PRIMARY KEY, key TEXT NOT NULL, split TEXT NOT NULL, standing TEXT NOT NULL, stage TEXT NOT NULL,
         reason TEXT NOT NULL, shard TEXT NOT NULL, caption TEXT NOT NULL, labels TEXT NOT NULL);
     CREATE VIRTUAL TABLE words USING fts5(
-        caption, label, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3');
+        caption, label, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2', prefix = '3');
     CREATE TABLE numbers (name TEXT PRIMARY KEY, type TEXT NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -57,14 +57,16 @@ def spaced(text: str) -> str:
     return text if text.isascii() else _WIDE.sub(r" \1 ", text)
 
 
-def default_cache() -> Path:
-    """Where indexes are kept: `XDG_CACHE_HOME`, else `~/.cache`."""
+def default_cache(shards: ShardSet) -> Path:
+    """Where a set's index is kept: in its work folder, where `remove` finds it; else in the user's cache."""
+    if shards.work is not None and os.access(shards.work.root, os.W_OK):
+        return shards.work.root / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "valor-data" / "view"
 
 
 def stamp_of(shards: ShardSet) -> str:
     """Changes when the set does: its files' sizes and times, and the ledger's and the manifest's."""
-    hasher = hashlib.sha256(f"{INDEX_VERSION} {shards.places}".encode())
+    hasher = hashlib.sha256(f"{INDEX_VERSION} {shards.places} {len(shards.tombstones)}".encode())
     for shard in shards.shards:
         hasher.update(f"\n{shard.tar} {shard.stamp}".encode())
     if shards.work is not None:
@@ -119,7 +121,7 @@ def ready_index(
     if on_start is not None:
         on_start(num_rows(shards), "clips" if shards.work is not None else "shards")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = cache / f"{path.stem}-{os.getpid()}.part"
         try:
             build_index(temporary, rows_of(shards), stamp, on_rows or (lambda number: None))
@@ -143,6 +145,7 @@ def build_index(path: Path, rows: Iterable[tuple[ClipRow, int]], stamp: str, on_
         on_rows: is told the units that were done, some thousand rows at a time.
     """
     numbers = _Numbers()
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # captions may be for one person alone
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = OFF")  # a build that is cut short is thrown away
         db.execute("PRAGMA synchronous = OFF")

@@ -78,7 +78,7 @@ def rows_of(shards: ShardSet) -> Iterator[tuple[ClipRow, int]]:
         return
     for shard in shards.shards:
         step = 1
-        for row in _rows_of_shard(shard):
+        for row in _rows_of_shard(shards, shard):
             yield row, step
             step = 0
 
@@ -131,8 +131,8 @@ def _row_of_work(known: dict[str, Any], captions: tuple[str, ...], labels: tuple
     return ClipRow(known["key"], known["split"], standing, at, reason, shard, captions, labels, facts)
 
 
-def _rows_of_shard(shard: Shard) -> Iterator[ClipRow]:
-    listed = shard.listing().to_pylist()
+def _rows_of_shard(shards: ShardSet, shard: Shard) -> Iterator[ClipRow]:
+    listed = shards.listing(shard).to_pylist()
     places = {row["key"]: stored_of(shard, row).members for row in listed if row["members"]}
     details = dict(zip(places, _details(shard, [place["json"] for place in places.values()]), strict=True))
     for row in listed:

@@ -30,6 +30,9 @@ FACETS = ("split", "standing", "reason")
 _TERM = re.compile(r'(?P<no>-)?(?:(?P<field>caption|label):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>\S+))')
 _KEY_START = re.compile(r"[A-Za-z0-9_=-]{3,}", re.ASCII)
 _REMEMBERED = 16
+_START_CHARACTERS = 3
+"""A shorter last word stands for itself: half of all captions have a word that begins with `s`."""
+
 _CONNECTIONS = 4
 
 
@@ -241,14 +244,16 @@ class Index:
 def expressions(text: str) -> tuple[str, str]:
     """A text as a person types it, as FTS5 expressions: what must be there, and what must not; empty for nothing.
 
-    Every word is quoted, so that none of it is syntax. The last word, unless quoted, may be the start of one.
+    Every word is quoted, so that none of it is syntax. The last word, unless quoted, may be the start of one, once it
+    has three characters.
     """
     wanted: list[str] = []
     unwanted: list[str] = []
     found = [match for match in _TERM.finditer(text) if re.search(r"\w", match["phrase"] or match["word"] or "")]
     for match in found:
         quoted = '"' + spaced(match["phrase"] or match["word"] or "").replace('"', '""').replace("\0", " ") + '"'
-        is_start = match is found[-1] and match["word"] and not match["no"] and match.end() == len(text)
+        is_last = match is found[-1] and not match["no"] and match.end() == len(text)
+        is_start = is_last and len(match["word"] or "") >= _START_CHARACTERS
         column = f"{match['field']} : " if match["field"] else ""
         (unwanted if match["no"] else wanted).append(f"{column}{quoted}{' *' if is_start else ''}")
     return " AND ".join(wanted), " OR ".join(unwanted)
