@@ -19,6 +19,11 @@ def hide_passwords(text: str) -> str:
     return re.sub(r"(?<=://)[^\s/@]+@", "***@", text)
 
 
+def hide_queries(text: str) -> str:
+    """The text without what follows `?` in its URLs: that of a store's address may be a key."""
+    return re.sub(r"(https?://[^\s?]+)\?[^\s'\"]+", r"\1", text)
+
+
 class ValorDataError(Exception):
     """Anything this package refuses to do. The message says what was found, what is right and what to do."""
 

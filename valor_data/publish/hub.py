@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from valor_data.errors import PublishError
+from valor_data.errors import PublishError, hide_queries
 
 AnswerT = TypeVar("AnswerT")
 
@@ -354,8 +354,7 @@ class HubRepository:
 
     def _hidden(self, text: str) -> str:
         """A text in one line, without the token and without what follows `?` in an address, which may be a key."""
-        text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", text.replace(self._token, "***"))
-        return " ".join(text.split())[:500]
+        return " ".join(hide_queries(text.replace(self._token, "***")).split())[:500]
 
 
 class _PassingError(PublishError):

@@ -6,7 +6,7 @@ import json
 from importlib import import_module
 from typing import Any
 
-from valor_data.errors import PublishError, Status
+from valor_data.errors import PublishError, Status, hide_queries
 from valor_data.publish.card_facts import CardFacts, split_name
 from valor_data.publish.features import sample_features
 
@@ -39,7 +39,7 @@ def check_loads(facts: CardFacts, revision: str) -> list[str]:
             )
             _check_sample(next(iter(stream.decode(False))), facts)
         except (client_error, OSError, ValueError, RuntimeError, LookupError, TypeError, StopIteration) as error:
-            told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            told = " ".join(hide_queries(f"{type(error).__name__}: {error}").split())[:300]
             raise PublishError(
                 f"{facts.name}: everything arrived, but `datasets` does not load split {split} ({told}); look at its "
                 "page, and run this again"

@@ -46,6 +46,8 @@ def push(work: WorkDir, section: PublishSection, options: PushOptions, progress:
             arrived is not sent again by the next push.
         ConfigError: no such part of a version.
     """
+    if options.bump:
+        Version().raised(options.bump)  # a wrong word is told before anything is done
     with ExitStack() as stack:
         stack.enter_context(undisturbed(work))
         ledger = stack.enter_context(Ledger(work.ledger, read_only=True))
