@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def export_command(
     target: Annotated[str, typer.Argument(help="Where it goes: a new folder, or s3://BUCKET/SET.")],
-    layout: Annotated[str, typer.Option(help="valor (the published trainer's folders), parquet, or csv (captions).")],
+    layout: Annotated[
+        str, typer.Option(help="valor (the published trainer's folders), parquet, csv (captions), or energon.")
+    ],
     work: Work = Path(),
     split: Annotated[str, typer.Option(help="Only this split.", show_default="all")] = "",
     limit: Limit = None,

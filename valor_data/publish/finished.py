@@ -107,6 +107,7 @@ class ShardReader:
 
     clips: list[StoredClip]
     name: str
+    path: Path
     _stream: IO[bytes] = field(repr=False)
 
     def read(self, clip: StoredClip, extension: str) -> bytes:
@@ -144,7 +145,7 @@ def open_shard(output: Output, shard: FinishedShard, num_clips: int | None = Non
         except FileNotFoundError:
             raise ShardError(f"{shard.name}.tar: is missing at {output.place}; run `shard` again") from None
         with tar.open("rb") as stream:
-            yield ShardReader(clips, shard.name, stream)
+            yield ShardReader(clips, shard.name, tar, stream)
 
 
 def stored_clips(output: Output, name: str) -> Iterator[StoredClip]:

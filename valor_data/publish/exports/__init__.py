@@ -111,6 +111,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "valor": Layout("valor", ("fps", "sound")),
     "parquet": Layout("parquet", ("include",)),
     "csv": Layout("captions", ("spreadsheet",)),
+    "energon": Layout("energon", ()),
 }
 
 
