@@ -66,13 +66,18 @@ class Concepts:
 
     def phrases_in(self, texts: Iterable[str]) -> Counter[str]:
         """How often each phrase stands in normalised texts; a phrase inside of another counts too."""
-        patterns = {phrase: re.compile(rf"(?<!\S){re.escape(phrase)}(?!\S)") for phrase in self.phrases}
+        starting: dict[str, list[tuple[str, list[str]]]] = {}
+        for phrase in self.phrases:
+            words = phrase.split()
+            starting.setdefault(words[0], []).append((phrase, words))
         found: Counter[str] = Counter()
         for text in texts:
-            for phrase, pattern in patterns.items():
-                if phrase in text:
-                    found[phrase] += len(pattern.findall(text))
-        return +found
+            words = text.split()
+            for place, word in enumerate(words):
+                for phrase, wanted in starting.get(word, ()):
+                    if words[place : place + len(wanted)] == wanted:
+                        found[phrase] += 1
+        return found
 
 
 def normalise(text: str) -> str:

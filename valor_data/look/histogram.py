@@ -64,7 +64,7 @@ def counts_of(column: Any) -> dict[Any, int]:
     import pyarrow.compute as pc
 
     counts: Any = pc.value_counts(column)
-    return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+    return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
 
 
 def counted(values: Mapping[str, int] | Sequence[tuple[str, int]], name: str) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from valor_data.look.histogram import Histogram, counted, counts_of
 from valor_data.look.measured import Measured
 from valor_data.look.shard_details import find_shard_place, index_funnels, read_clips
 from valor_data.look.status import Funnel, read_status
-from valor_data.look.words import CaptionFigures, Vocabulary, caption_figures, word_histogram
+from valor_data.look.words import CaptionFigures, Vocabulary, caption_figures, together, word_histogram
 from valor_data.manifest import REJECT_CODES, Manifest, ManifestOptions, build_manifest, is_manifest
 from valor_data.manifest.table import read_columns
 from valor_data.storage import is_address
@@ -327,11 +327,8 @@ def _of_table(table: Any, concepts: Concepts, say: Say, captions: CaptionColumns
     counts = counts_of(table["split"])
     funnels = [Funnel("all", table.num_rows), *(Funnel(split, number) for split, number in counts.items())]
     say("captions")
-    figures = [caption_figures("all", captions.texts)]
-    if len(counts) > 1 or captions.names() != list(counts):
-        figures += [caption_figures(name, captions.of_split(name)) for name in captions.names()]
-    elif counts:
-        figures.append(replace(figures[0], split=next(iter(counts))))
+    parts = [caption_figures(name, captions.of_split(name)) for name in captions.names()]
+    whole = replace(parts[0], split="all") if len(parts) == 1 else together(parts, captions.texts)
     say("words")
     vocabulary = Vocabulary.of(captions.texts, concepts)
     say("labels")
@@ -343,7 +340,7 @@ def _of_table(table: Any, concepts: Concepts, say: Say, captions: CaptionColumns
         num_videos=int(pc.count_distinct(table["video_id"]).as_py()),
         seconds=float(seconds.sum()),
         durations=_durations(seconds),
-        captions=figures,
+        captions=[whole, *parts],
         captions_per_clip=counts_of(pc.list_value_length(table["captions"])),
         roles=captions.roles(),
         vocabulary=vocabulary,

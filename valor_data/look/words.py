@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +91,23 @@ def caption_figures(split: str, texts: Any) -> CaptionFigures:
     )
 
 
+def together(parts: Sequence[CaptionFigures], texts: Any) -> CaptionFigures:
+    """The figures of all captions, from those of the splits: `texts` are the captions of all of them."""
+    import pyarrow.compute as pc
+
+    lengths = np.zeros(1, np.int64)
+    for part in parts:
+        lengths = _added(lengths, part.lengths)
+    return CaptionFigures(
+        split="all",
+        num=len(texts),
+        num_repeated=len(texts) - int(pc.count_distinct(texts).as_py()),
+        lengths=lengths,
+        num_only_number=sum(part.num_only_number for part in parts),
+        num_without_letters=sum(part.num_without_letters for part in parts),
+    )
+
+
 def _added(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
     """The sum of two counts of different length."""
     total = np.zeros(max(len(a), len(b)), np.int64)
@@ -141,15 +159,16 @@ class Vocabulary:
         import pyarrow.compute as pc
 
         plain = pc.replace_substring_regex(pc.utf8_lower(texts), _PUNCTUATION, "")
-        words = pc.list_flatten(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(plain)))
-        found = counts_of(words)
+        compute: Any = pc
+        words = compute.utf8_split_whitespace(compute.utf8_trim_whitespace(plain))
+        found = counts_of(pc.list_flatten(words))
         found.pop("", None)
         self.counts.update(found)
         self.num_captions += len(texts)
         self.num_words += sum(found.values())
         self.growth.append((self.num_captions, len(self.counts)))
         if self.concepts.phrases:
-            tidy = pc.replace_substring_regex(plain, r"\s+", " ")
+            tidy = compute.binary_join(words, " ")
             pattern = rf"\b(?:{self.concepts.phrase_pattern()})\b"
             self.phrases.update(
                 self.concepts.phrases_in(tidy.filter(pc.match_substring_regex(tidy, pattern)).to_pylist())
