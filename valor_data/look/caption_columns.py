@@ -64,10 +64,10 @@ class CaptionColumns:
         return cls(*(pa.chunked_array(done, pa.string()) for done in chunks))
 
     def names(self) -> list[str]:
-        """The splits, in order of first appearance."""
+        """The splits, in order of their names."""
         import pyarrow.compute as pc
 
-        return [str(name) for name in pc.unique(self.splits).to_pylist()]
+        return sorted(str(name) for name in pc.unique(self.splits).to_pylist())
 
     def of_split(self, split: str) -> Any:
         """The texts of a split."""

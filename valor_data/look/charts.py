@@ -189,9 +189,10 @@ def _svg(chart: Chart) -> str:
         x += gap * unit
         parts += _stack(chart, column, x, unit, highest)
         if column.tick:
-            parts.append(
-                f'<text x="{x + unit / 2:.1f}" y="{HEIGHT - 24}" text-anchor="middle">{escape(column.tick)}</text>'
-            )
+            is_edge = column.is_apart and column is chart.columns[-1]
+            place, anchor = (x + unit, "end") if is_edge else (x + unit / 2, "middle")
+            tick = escape(column.tick)
+            parts.append(f'<text x="{place:.1f}" y="{HEIGHT - 24}" text-anchor="{anchor}">{tick}</text>')
         x += unit
     return _frame(chart, parts)
 
@@ -267,11 +268,12 @@ def histogram_columns(
     """
     groups = tuple(group["group"] for group in told["groups"]) or ("all",)
     counts = [group["counts"] for group in told["groups"]] or [[0] * (len(told["edges"]) - 1)]
-    crowded = any(group["below"] for group in told["groups"])  # the first tick has a neighbour on its left
-    columns = [
+    first = 1 if any(group["below"] for group in told["groups"]) and ticks_every > 1 else 0
+    last = len(told["edges"]) - (3 if any(group["above"] for group in told["groups"]) and ticks_every > 1 else 1)
+    columns = [  # a tick beside one that stands apart would run into it
         Column(
             f"{low:g} to {high:g}{unit}",
-            f"{low:g}" if place % ticks_every == 0 and (place or not crowded or ticks_every == 1) else "",
+            f"{low:g}" if place % ticks_every == 0 and first <= place < last else "",
             several,
         )
         for place, (low, high, several) in enumerate(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from valor_data.errors import ShardError, Status
 from valor_data.ledger import STAGES, ClipRow, Ledger
+from valor_data.look.concepts import audioset_classes
 from valor_data.look.previews import PreviewUnit, run_previews, without_paths
 from valor_data.look.shard_set import Shard, Stored, sample_in
 from valor_data.look.verify import output_of_work
@@ -161,6 +162,7 @@ def _described(ledger: Ledger, row: ClipRow, choice: Choice, annotation: dict[st
     outcome = ledger.outcomes_of(row.clip_id).get(choice.stage)
     facts = ledger.facts_of(row.clip_id)
     start, end = annotation.get("start_seconds", 0.0), annotation.get("end_seconds")
+    known = audioset_classes()
     return GalleryClip(
         key=row.key or row.identity,
         split=row.split,
@@ -169,7 +171,9 @@ def _described(ledger: Ledger, row: ClipRow, choice: Choice, annotation: dict[st
         seconds=0.0 if end is None else end - start,
         start=start,
         captions=tuple((caption["text"], caption["role"]) for caption in annotation.get("captions", ())),
-        labels=tuple(annotation.get("label_names") or annotation.get("labels") or ()),
+        labels=tuple(
+            annotation.get("label_names") or (known.get(label, label) for label in annotation.get("labels", ()))
+        ),
         facts=json.loads(facts) if facts else {},
         shard=ledger.shard_of(row.clip_id) or "",
     )
@@ -225,7 +229,7 @@ def _unit(work: WorkDir, ledger: Ledger, row: ClipRow, clip: GalleryClip, stored
     path = work.root / media.path if media is not None and media.path else None
     if path is not None and not path.is_file():
         path = None
-    sound = stored.read("flac") if path is None and stored is not None and "flac" in stored.members else b""
+    sound = b"" if stored is None or path is not None else _stored_sound(stored)
     if (path is None and not sound) or not clip.seconds:
         return None
     return PreviewUnit(
@@ -238,6 +242,14 @@ def _unit(work: WorkDir, ledger: Ledger, row: ClipRow, clip: GalleryClip, stored
         frames=None if stored else FrameSettings(NUM_PICTURES, PICTURE_SHORT_SIDE_PX, PICTURE_QUALITY),
         mel=None if stored else MelSettings.valor(),
     )
+
+
+def _stored_sound(stored: Stored) -> bytes:
+    """The sound inside of a shard, where the set includes it and it can be read."""
+    try:
+        return stored.read("flac") if "flac" in stored.members else b""
+    except ShardError:
+        return b""
 
 
 def _with_preview(clip: GalleryClip, made: Preview) -> GalleryClip:

@@ -302,7 +302,7 @@ def _measured_charts(measured: dict[str, Any]) -> Iterator[Chart]:
     yield Chart("loudness", "Loudness", text, "dBFS, RMS", "clips", groups, columns)
     groups, columns = histogram_columns(measured["silence"], unit=" %", ticks_every=4)
     first = sum(columns[0].counts) / max(1, sum(sum(column.counts) for column in columns))
-    text = f"How much of a clip's sound is silence. {percent(first)} of the clips have less than 5 %."
+    text = f"How much of a clip's sound is silence. {percent(first)} of the clips have less than 5\u00a0%."
     yield Chart("silence", "Silence", text, "% of the clip", "clips", groups, columns)
     groups, columns = histogram_columns(measured["resolution"], below="none", above="more", ticks_every=1)
     named = tuple(
