@@ -2,8 +2,9 @@
 
 Candidates: two pictures that share three of the eight bytes of their hashes lie side by side once all hashes are
 sorted by these bytes; that is done for several choices of three (Charikar's neighbours in permuted order). Clips whose
-pictures tell nothing are sorted by three of the four bytes of each moment of their sound. Only neighbours are
-compared, first by one hash, then clip by clip. So time and memory grow with the number of clips, not with its square.
+pictures tell nothing, or are those of a crowd (a card before every film, a station's logo), are sorted by three of the
+four bytes of each moment of their sound. Only neighbours are compared, first by one hash, then clip by clip. So time
+and memory grow with the number of clips, not with its square.
 
 What makes two clips alike, where both have a picture that tells something (contrast) and sound that does:
 
@@ -37,6 +38,9 @@ PICTURE_KEYS = ((0, 1, 4), (2, 3, 6), (0, 2, 5), (1, 3, 7), (0, 3, 6), (1, 2, 7)
 SOUND_KEYS = ((0, 1, 2), (1, 2, 3), (0, 2, 3), (0, 1, 3))
 NUM_NEIGHBOURS = 4
 """Pictures or moments behind one that it is compared with, of those that share its bytes."""
+
+CROWD = 64
+"""Where more pictures than this share their bytes, their clips are looked for by their sound as well."""
 
 MIN_PICTURES = 2
 """Pictures that must tell something, that a clip is judged by its pictures."""
@@ -77,18 +81,25 @@ def alike_pairs(signatures: Signatures, closeness: Closeness) -> Pairs:
 def _candidates(signatures: Signatures, closeness: Closeness) -> NDArray[np.int64]:
     """Pairs worth a look, a number each (first × N + second), sorted."""
     by_picture = has_pictures(signatures)
-    numbers = [np.zeros(0, np.int64)]
-    for pairs in _picture_neighbours(signatures, np.flatnonzero(by_picture), closeness):
-        numbers = [_merged(numbers, pairs, len(signatures))]
-    rest = np.flatnonzero(~by_picture & (_num_audible(signatures) >= MIN_MOMENTS_ALONE))
-    for pairs in _sound_neighbours(signatures, rest):
-        numbers = [_merged(numbers, pairs, len(signatures))]
-    return numbers[0]
+    by_sound = ~by_picture & (signatures.num_audible >= MIN_MOMENTS_ALONE)
+    crowds: list[NDArray[np.int64]] = []
+    seen = _picture_neighbours(signatures, np.flatnonzero(by_picture), closeness, crowds)
+    numbers = _numbered(seen, len(signatures))
+    for crowd in crowds:
+        by_sound[crowd] = True
+    heard = _numbered(_sound_neighbours(signatures, np.flatnonzero(by_sound)), len(signatures))
+    return np.union1d(numbers, heard)
 
 
-def _merged(numbers: list[NDArray[np.int64]], pairs: Pairs, num_clips: int) -> NDArray[np.int64]:
-    first, second = pairs.min(axis=1), pairs.max(axis=1)
-    return np.unique(np.concatenate([*numbers, first * num_clips + second]))
+def _numbered(found: Iterator[Pairs], num_clips: int) -> NDArray[np.int64]:
+    """Pairs as numbers, each once, sorted; brought together whenever a few million have come."""
+    numbers, waiting = [np.zeros(0, np.int64)], 0
+    for pairs in found:
+        numbers.append(pairs.min(axis=1) * num_clips + pairs.max(axis=1))
+        waiting += len(pairs)
+        if waiting > _PART_ENTRIES:
+            numbers, waiting = [np.unique(np.concatenate(numbers))], 0
+    return np.unique(np.concatenate(numbers))
 
 
 def _of_numbers(numbers: NDArray[np.int64], num_clips: int) -> Pairs:
@@ -102,22 +113,19 @@ def _chunks(pairs: Pairs) -> Iterator[Pairs]:
 
 def has_pictures(signatures: Signatures) -> NDArray[np.bool_]:
     """Whether a clip is judged by its pictures, `[N]`."""
-    enough: NDArray[np.bool_] = signatures.tells.sum(axis=1) >= MIN_PICTURES
+    enough: NDArray[np.bool_] = signatures.num_telling >= MIN_PICTURES
     return enough
 
 
 def has_sound(signatures: Signatures) -> NDArray[np.bool_]:
     """Whether a clip is judged by its sound, `[N]`."""
-    return _num_audible(signatures) >= MIN_MOMENTS
+    return signatures.num_audible >= MIN_MOMENTS
 
 
-def _num_audible(signatures: Signatures) -> NDArray[np.int64]:
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(signatures.audible)])
-    counts: NDArray[np.int64] = before[signatures.offsets[1:]] - before[signatures.offsets[:-1]]
-    return counts
-
-
-def _picture_neighbours(signatures: Signatures, clips: NDArray[np.int64], closeness: Closeness) -> Iterator[Pairs]:
+def _picture_neighbours(
+    signatures: Signatures, clips: NDArray[np.int64], closeness: Closeness, crowds: list[NDArray[np.int64]]
+) -> Iterator[Pairs]:
+    """Pairs with a picture in common; clips of crowds are added to `crowds`."""
     _, num_pictures, num_views = signatures.hashes.shape
     tells = np.repeat(signatures.tells[clips], num_views, axis=1)
     hashes = signatures.hashes[clips].reshape(len(clips), num_pictures * num_views)[tells]
@@ -126,13 +134,13 @@ def _picture_neighbours(signatures: Signatures, clips: NDArray[np.int64], closen
     for key in PICTURE_KEYS:
         order_of_bytes = [*(b for b in range(8) if b not in key), *key]  # the last is the highest
         permuted = np.ascontiguousarray(as_bytes[:, order_of_bytes]).view("<u8").reshape(-1)
-        for one, other in _neighbours(permuted, owners, 40):
+        for one, other in _neighbours(permuted, owners, 40, crowds):
             near = np.bitwise_count(hashes[one] ^ hashes[other]) <= closeness.max_picture_bits
             yield np.stack([owners[one[near]], owners[other[near]]], axis=1)
 
 
 def _neighbours(
-    values: NDArray[np.uint64], owners: NDArray[np.int64], low_bits: int
+    values: NDArray[np.uint64], owners: NDArray[np.int64], low_bits: int, crowds: list[NDArray[np.int64]]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Positions of entries that stand near each other once sorted, and share all bits above the lowest `low_bits`.
 
@@ -150,6 +158,7 @@ def _neighbours(
     if len(order):
         starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
         sizes = np.diff(np.concatenate([starts, [len(keys)]]))
+        crowds.append(np.unique(owners[order[np.repeat(sizes > CROWD, sizes)]]))
         crowded = sizes > NUM_NEIGHBOURS + 1
         firsts = np.repeat(order[starts[crowded]], sizes[crowded])
         members = order[np.repeat(crowded, sizes)]
@@ -171,7 +180,7 @@ def _sound_neighbours(signatures: Signatures, clips: NDArray[np.int64]) -> Itera
         part_of = permuted >> np.uint32(32 - num_parts.bit_length() + 1) if num_parts > 1 else None
         for part in range(num_parts):
             mine = np.arange(len(permuted)) if part_of is None else np.flatnonzero(part_of == part)
-            for one, other in _neighbours(permuted[mine].astype(np.uint64), owners[mine], 8):
+            for one, other in _neighbours(permuted[mine].astype(np.uint64), owners[mine], 8, []):
                 for first in range(0, len(one), _PART_ENTRIES // _BLOCK):
                     some = slice(first, first + _PART_ENTRIES // _BLOCK)
                     yield _with_like_blocks(signatures, owners, places, mine[one[some]], mine[other[some]])
@@ -198,7 +207,7 @@ def are_alike(signatures: Signatures, pairs: Pairs, closeness: Closeness) -> NDA
     """Whether the two clips of each pair show the same footage, `[K]`."""
     one, other = pairs[:, 0], pairs[:, 1]
     alike = np.zeros(len(pairs), bool)
-    sees, hears = has_pictures(signatures), _num_audible(signatures)
+    sees, hears = has_pictures(signatures), signatures.num_audible
     with_pictures, without = sees[one] & sees[other], ~sees[one] & ~sees[other]
     with_sound = (hears[one] >= MIN_MOMENTS) & (hears[other] >= MIN_MOMENTS)
     without_sound = (hears[one] < MIN_MOMENTS) & (hears[other] < MIN_MOMENTS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from valor_data.media.content import NUM_PICTURES, VIEWS, Content
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Signatures:
     """What `media.content` measured of clips; one that was not measured has no picture and no sound here.
 
@@ -42,6 +43,19 @@ class Signatures:
 
     def __len__(self) -> int:
         return len(self.measured)
+
+    @cached_property
+    def num_audible(self) -> NDArray[np.int64]:
+        """Moments of each clip's sound that tell something, int64 `[N]`."""
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.audible)])
+        counts: NDArray[np.int64] = before[self.offsets[1:]] - before[self.offsets[:-1]]
+        return counts
+
+    @cached_property
+    def num_telling(self) -> NDArray[np.int64]:
+        """Pictures of each clip that tell something, int64 `[N]`."""
+        counts: NDArray[np.int64] = self.tells.sum(axis=1)
+        return counts
 
     @classmethod
     def of(cls, contents: Iterable[Content | None]) -> Signatures:
