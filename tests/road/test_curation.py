@@ -202,3 +202,11 @@ def test_a_part_measures_and_the_whole_decides(videos: Path, work: Path, tmp_pat
     with Ledger(WorkDir.at(fresh).ledger, read_only=True) as ledger:
         assert len(list(ledger.scores("content", CONTENT_VERSION))) == 7
     assert set(curate(fresh, DUPLICATES).values()) == {"near_duplicate"}
+
+
+def test_why_tells_the_figures_of_a_kept_clip_too(work: Path) -> None:
+    curate(work, FilterSection(workers=1, content=True))
+    with Ledger(WorkDir.at(work).ledger, read_only=True) as ledger:
+        told = explain(ledger, "Rabb1t__020")[0].to_dict()["content"]
+    assert told["picture_change"] > 10 and 0.5 < told["moving_share"] <= 1 and told["border_share"] == 0
+    assert told["num_pictures_that_tell"] == 5 and told["seconds_of_sound_that_tell"] > 4

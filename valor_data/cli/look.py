@@ -135,6 +135,15 @@ def _print_why(answer: dict[str, Any]) -> None:
             f"{facts['sample_rate_hz']} Hz, RMS {facts['rms_dbfs']:.1f} dBFS, peak {facts['peak_dbfs']:.1f} dBFS, "
             f"picture covers {facts['video_coverage']:.0%}, sound {facts['audio_coverage']:.0%}"
         )
+    content = answer["content"]
+    if content:
+        moves = f"changes by {content['picture_change']:.1f} of 255 from picture to picture, " if (
+            content["picture_change"] >= 0) else ""  # fmt: skip
+        out.print(
+            f"  content: {moves}{max(0.0, content['moving_share']):.0%} of the picture moves, "
+            f"{content['border_share']:.0%} is black borders; {content['num_pictures_that_tell']} pictures and "
+            f"{content['seconds_of_sound_that_tell']:.1f} s of sound to compare"
+        )
     if answer["shard"]:
         out.print(f"  in shard {answer['shard']}")
     if len(answer["attempts"]) > 1:

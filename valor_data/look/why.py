@@ -24,6 +24,7 @@ class Why:
     stages: dict[str, dict[str, Any]]
     media: dict[str, Any] | None
     facts: dict[str, Any] | None
+    content: dict[str, Any] | None
     shard: str | None
     attempts: list[dict[str, Any]]
     next: str
@@ -38,6 +39,7 @@ class Why:
             "stages": self.stages,
             "media": self.media,
             "facts": self.facts,
+            "content": self.content,
             "shard": self.shard,
             "attempts": self.attempts,
             "next": self.next,
@@ -106,10 +108,29 @@ def _explain(ledger: Ledger, clip: ClipRow) -> Why:
             "source": json.loads(media.source),
         },
         facts=None if facts is None else json.loads(facts),
+        content=_content(ledger.score_of(clip.clip_id, "content")),
         shard=ledger.shard_of(clip.clip_id),
         attempts=[asdict(attempt) for attempt in ledger.attempts_of(clip.clip_id)],
         next=_what_next(clip, stages, ledger.not_before(clip.clip_id, "fetch")),
     )
+
+
+def _content(score: tuple[int, bytes] | None) -> dict[str, Any] | None:
+    """What curation measured of a clip's pictures and sound."""
+    if score is None:
+        return None
+    from valor_data.media.content import CONTENT_VERSION, Content
+
+    if score[0] != CONTENT_VERSION:
+        return None
+    content = Content.from_bytes(score[1])
+    return {
+        "picture_change": round(content.picture_change, 3),
+        "moving_share": round(content.moving_share, 4),
+        "border_share": round(content.border_share, 4),
+        "num_pictures_that_tell": int(content.tells.sum()),
+        "seconds_of_sound_that_tell": int(content.audible.sum()) / 10,
+    }
 
 
 def _what_next(clip: ClipRow, stages: dict[str, dict[str, Any]], not_before: float) -> str:
