@@ -522,6 +522,20 @@ class _Handler(BaseHTTPRequestHandler):
             repo.commit(branch, tree, json.loads(self.body)["message"])
             self._json({})
 
+    def _lfs_files(self, name: str) -> None:
+        if self._repo(name) is not None:
+            self._json([
+                {"fileOid": f"id-{oid}", "filename": "", "oid": oid, "pushedAt": "2026-01-01T00:00:00.000Z",
+                 "ref": "refs/heads/main", "size": len(self.server.objects[oid])}
+                for oid in sorted(set(self.server.sent)) if oid in self.server.objects
+            ])  # fmt: skip
+
+    def _delete_lfs_files(self, name: str) -> None:
+        if self._repo(name, write=True) is not None:
+            for file in json.loads(self.body)["deletions"]["sha"]:
+                del self.server.objects[file.removeprefix("id-")]
+            self._json({})
+
     # listings and downloads
 
     def _info(self, name: str, revision: str) -> None:
@@ -662,6 +676,8 @@ _ROUTES = [
     ("POST", rf"/api/datasets/{_NAME}/branch/([^/]+)", "_branch"),
     ("POST|DELETE", rf"/api/datasets/{_NAME}/tag/([^/]+)", "_tag"),
     ("POST", rf"/api/datasets/{_NAME}/super-squash/([^/]+)", "_squash"),
+    ("GET", rf"/api/datasets/{_NAME}/lfs-files", "_lfs_files"),
+    ("POST", rf"/api/datasets/{_NAME}/lfs-files/batch", "_delete_lfs_files"),
     ("GET", rf"/api/datasets/{_NAME}/refs", "_refs"),
     ("GET", rf"/api/datasets/{_NAME}/commits/([^/]+)", "_commits"),
     ("GET", rf"/api/datasets/{_NAME}/tree/([^/]+)(?:/(.*))?", "_list"),

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cli.commands import call
 from hub_server import Hub
 from publish.conftest import NAME, publish
 
@@ -14,6 +15,7 @@ from valor_data.errors import PublishError
 from valor_data.publish import sender
 from valor_data.publish.card import MADE_BY
 from valor_data.publish.version import read_version
+from valor_data.shard.reader import find_shards, read_samples
 from valor_data.storage import Store
 from valor_data.workdir import WorkDir
 
@@ -299,6 +301,35 @@ def test_shards_at_an_address_are_pushed_from_there(plain: WorkDir, hub: Hub) ->
     assert tars(hub.files(NAME)) == expected
 
 
+def test_a_removal_reaches_the_hub_and_squash_its_history(plain: WorkDir, hub: Hub) -> None:
+    """Only the shard concerned is sent anew, under a new version; squashed, nothing of the clip is left there."""
+    publish(plain)
+    before = hub.files(NAME)
+    sample = next(iter(read_samples([plain.shards / "train-000000.tar"])))
+    key, caption = sample.key.encode(), sample.clip.captions[0].text.encode()
+    samples = read_samples(find_shards(str(plain.shards)))
+    others = b"".join(other.clip.captions[0].text.encode() for other in samples if other.key != sample.key)
+    call("remove", "--key", sample.key, "--why", "asked for", "--yes", "--work", plain.root)
+    told = publish(plain, dry_run=True)
+    pushed = publish(plain)
+    after = hub.files(NAME)
+    assert (pushed.version, told.sent) == ("1.1.0", pushed.sent)
+    assert [name for name in tars(after) if after[name] != before.get(name)] == ["shards/train-000000.tar"]
+    assert after["tombstones.parquet"] == plain.tombstones.read_bytes()
+    assert b"So far 1 entry." in after["README.md"]
+    assert not (plain.root / "changes.json").exists()
+    assert any(key in data for data in hub.objects.values())
+    pushed = publish(plain, squash=True)
+    assert hub.repos[NAME].tags == {"v1.1.0": pushed.commit}
+    held = set(hub.repos[NAME].commits[pushed.commit].tree.values())
+    large = {entry.store for entry in held if entry.is_lfs}
+    for name in set(hub.sent) & set(hub.objects):
+        assert name in large
+        data = hub.objects[name]
+        assert key not in data
+        assert caption in others or caption not in data
+
+
 def test_tombstones_go_along(plain: WorkDir, hub: Hub) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -313,6 +344,12 @@ def test_tombstones_go_along(plain: WorkDir, hub: Hub) -> None:
     assert b"So far 2 entries." in files["README.md"]
     (plain.root / FILE_NAME).unlink()
     assert publish(plain, bump="minor").deleted == [FILE_NAME]
+
+
+def test_an_interrupted_removal_is_ended_first(plain: WorkDir, hub: Hub) -> None:
+    plain.removal.write_text("{}")
+    with pytest.raises(PublishError, match="a removal was interrupted here: end it first with `valor-data remove"):
+        publish(plain)
 
 
 def test_a_run_that_writes_is_waited_for_by_the_user(plain: WorkDir, hub: Hub, tmp_path: Path) -> None:

@@ -274,7 +274,11 @@ def _removal(facts: CardFacts) -> str:
         "If you keep a copy: look at `tombstones.parquet` of the newest version now and then. `valor-data` leaves out "
         "what it lists when it reads older shards."
     )
-    taken = f"So far {facts.num_tombstones:,} entries." if facts.num_tombstones else "So far nothing was taken out."
+    taken = (
+        f"So far {facts.num_tombstones:,} {'entry' if facts.num_tombstones == 1 else 'entries'}."
+        if facts.num_tombstones
+        else "So far nothing was taken out."
+    )
     return "\n\n".join(["## Removal", words, f"{asked} {taken}"])
 
 

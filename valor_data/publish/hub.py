@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from valor_data.errors import PublishError, hide_queries
+from valor_data.errors import PublishError
+from valor_data.publish.hub_errors import BadCardError, Judge, NotThereError, PassingError, cause
 
 AnswerT = TypeVar("AnswerT")
 
@@ -25,9 +26,6 @@ RETRY_SECONDS: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """The Hub counts requests in windows of minutes and commits in windows of an hour: a longer wait is not waited for."""
-
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 522, 524})
-_QUOTA = re.compile(r"storage|quota|limit|too large|exceed", re.IGNORECASE)
 
 log = logging.getLogger("valor_data")
 
@@ -48,14 +46,6 @@ class Upload:
     path: Path
     name: str
     sha256: str
-
-
-class NotThereError(PublishError):
-    """The repository, the branch or the file is not there."""
-
-
-class ChangedMeanwhileError(PublishError):
-    """Somebody else committed to the branch."""
 
 
 class HubRepository:
@@ -79,8 +69,9 @@ class HubRepository:
         if not token:
             raise PublishError("no token for the Hub: run `hf auth login`, or set HF_TOKEN to one with write access")
         self.name, self.branch = name, branch
-        self._say, self._token = say, token
+        self._say = say
         self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
+        self._judge = Judge(name, str(self._api.endpoint), branch, token)
         self._where: dict[str, Any] = {"repo_id": name, "repo_type": "dataset"}
 
     @property
@@ -226,10 +217,10 @@ class HubRepository:
             )
             return str(info.oid)
 
-        for pause in (*_pauses(), None):
+        for pause in (*RETRY_SECONDS, None):
             try:
                 return self._ask("committing", attempt)
-            except _PassingError as error:
+            except PassingError as error:
                 self._wait(error, pause)
             wanted, going = self._still_to_do(wanted, going)
             if not wanted and not going:
@@ -253,11 +244,13 @@ class HubRepository:
             ),
         )
 
-    def squash(self, message: str, tags: Iterable[str]) -> str:
+    def squash(self, message: str, tags: Iterable[str]) -> tuple[str, int]:
         """Makes the branch one commit without a past, and lets go of tags, which would keep the past.
 
+        Large files that no branch holds any more are deleted: the Hub keeps them, with their address, until it is told.
+
         Returns:
-            The branch's one commit.
+            The branch's one commit, and how many large files were deleted.
         """
         for tag in tags:
             self._try(f"letting go of {tag}", lambda tag=tag: self._api.delete_tag(**self._where, tag=tag))  # type: ignore[misc]
@@ -265,7 +258,19 @@ class HubRepository:
             "squashing its history",
             lambda: self._api.super_squash_history(**self._where, branch=self.branch, commit_message=message),
         )
-        return self.head()
+        return self.head(), self._forget_files()
+
+    def _forget_files(self) -> int:
+        refs = self._try("reading its branches", lambda: self._api.list_repo_refs(**self._where))
+        held = {file.sha256 for ref in refs.branches for file in self.listing(ref.name).values()}
+        stored = self._try("listing what is stored", lambda: list(self._api.list_lfs_files(**self._where)))
+        going = [file for file in stored if file.oid not in held]
+        if going:
+            self._try(
+                "deleting what is no longer held",
+                lambda: self._api.permanently_delete_lfs_files(**self._where, lfs_files=going, rewrite_history=False),
+            )
+        return len(going)
 
     def check_card(self, text: str) -> None:
         """Asks the Hub whether a card's YAML is right.
@@ -277,15 +282,15 @@ class HubRepository:
 
         try:
             self._try("checking the card", lambda: DatasetCard(text, ignore_metadata_errors=False).validate("dataset"))
-        except _BadCardError as error:
+        except BadCardError as error:
             raise PublishError(f"README.md: the Hub does not take its YAML: {error}") from None
 
     def _try(self, what: str, call: Callable[[], AnswerT]) -> AnswerT:
         """Calls until it answers; raises what the user must mend at once."""
-        for pause in (*_pauses(), None):
+        for pause in (*RETRY_SECONDS, None):
             try:
                 return self._ask(what, call)
-            except _PassingError as error:
+            except PassingError as error:
                 self._wait(error, pause)
         raise PublishError(f"{self.name}: {what} failed")  # not reached: the last pause raises
 
@@ -300,89 +305,15 @@ class HubRepository:
         try:
             return call()
         except (client_error, OSError, RuntimeError, ValueError) as error:
-            raise self._judge(what, _cause(error)) from None
+            raise self._judge.judge(what, cause(error)) from None
 
-    def _judge(self, what: str, error: BaseException) -> PublishError:
-        """What an error of the client means: to be tried again, or for the user to mend."""
-        response = getattr(error, "response", None)
-        status = getattr(response, "status_code", None)
-        told = self._hidden(getattr(error, "server_message", None) or "" if status else str(error))
-        where = f"{self.name}: {what}"
-        if isinstance(error, ValueError) and status is None:
-            words = told.removeprefix("LFS batch API returned errors:\n")
-            return _BadCardError(words) if what == "checking the card" else self._refused(where, 0, words)
-        if status is None:
-            name = type(error).__name__
-            return _PassingError(f"{where}: the connection failed ({name}{': ' + told if told else ''})", None)
-        if status in _PASSING:
-            after = _seconds(response.headers.get("Retry-After")) if response is not None else None
-            return _PassingError(f"{where}: the Hub answered {status}{' ' + told if told else ''}", after)
-        return self._refused(where, status, told)
-
-    def _refused(self, where: str, status: int, told: str) -> PublishError:
-        words = f" ({told})" if told else ""
-        if status == 401:
-            return PublishError(
-                f"{where}: the Hub does not know this token{words}: run `hf auth login`, or set HF_TOKEN to one with "
-                "write access"
-            )
-        if status in (402, 403, 413, 0) and _QUOTA.search(told):
-            return PublishError(
-                f"{where}: no room left{words}: free storage or buy more at {self._api.endpoint}/settings/billing, "
-                "push a smaller --edition, then this again; what arrived is not sent twice"
-            )
-        if status in (402, 403):
-            return PublishError(
-                f"{where}: this token may not do that{words}: it needs write access to "
-                f"{self.name.split('/')[0]}; see {self._api.endpoint}/settings/tokens"
-            )
-        if status == 404:
-            return NotThereError(f"{where}: not there{words}")
-        if status == 412:
-            return ChangedMeanwhileError(
-                f"{where}: somebody else changed the branch {self.branch} meanwhile{words}: run this again"
-            )
-        return PublishError(f"{where}: the Hub refused{f' with {status}' if status else ''}{words}")
-
-    def _wait(self, error: _PassingError, pause: float | None) -> None:
+    def _wait(self, error: PassingError, pause: float | None) -> None:
         if pause is None or (error.after_seconds or 0) > MAX_RETRY_AFTER_SECONDS:
             wait = f" and asks to wait {error.after_seconds / 60:.0f} minutes" if error.after_seconds else ""
             raise PublishError(f"{error}{wait}; the same command goes on from here") from None
         seconds = error.after_seconds if error.after_seconds is not None else pause * random.uniform(0.5, 1)  # noqa: S311
         self._say(f"{error}; trying again in {seconds:.0f} s")
         time.sleep(seconds)
-
-    def _hidden(self, text: str) -> str:
-        """A text in one line, without the token and without what follows `?` in an address, which may be a key."""
-        return " ".join(hide_queries(text.replace(self._token, "***")).split())[:500]
-
-
-class _PassingError(PublishError):
-    """What may pass; `after_seconds`: how long the Hub asks to wait, where it says so."""
-
-    def __init__(self, message: str, after_seconds: float | None) -> None:
-        super().__init__(message)
-        self.after_seconds = after_seconds
-
-
-class _BadCardError(PublishError):
-    """The Hub does not take a card."""
-
-
-def _pauses() -> tuple[float, ...]:
-    return RETRY_SECONDS
-
-
-def _seconds(text: str | None) -> float | None:
-    """A Retry-After in seconds; as a date, or as anything else, None."""
-    return float(text) if text and re.fullmatch(r"\d+(\.\d+)?", text.strip(), re.ASCII) else None
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error behind `Error while uploading …`, in which the client wraps what an upload met."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _remote(entry: Any) -> Remote:

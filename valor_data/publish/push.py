@@ -16,6 +16,7 @@ from valor_data.errors import PublishError
 from valor_data.ledger import Ledger
 from valor_data.publish.arrived import check_arrived, data_differs, is_same, read_sums
 from valor_data.publish.built import Built, check_shards, read_built
+from valor_data.publish.changes import changes_file
 from valor_data.publish.contents import DATA_FOLDERS, FOLDERS, MARK, OWN_FILES, Contents, gather
 from valor_data.publish.editions import check_edition
 from valor_data.publish.hub import HubRepository, Remote
@@ -46,6 +47,8 @@ def push(work: WorkDir, section: PublishSection, options: PushOptions, progress:
             arrived is not sent again by the next push.
         ConfigError: no such part of a version.
     """
+    if work.removal.exists():
+        raise PublishError(f"a removal was interrupted here: end it first with `valor-data remove --work {work.root}`")
     if options.bump:
         Version().raised(options.bump)  # a wrong word is told before anything is done
     with ExitStack() as stack:
@@ -197,10 +200,15 @@ class _Push:
         check_arrived(contents, repository.listing(pushed.commit), repository.name)
         if self.options.squash:
             tags = repository.tags()
-            pushed.commit = repository.squash(f"version {pushed.version}", tags)
+            pushed.commit, number = repository.squash(f"version {pushed.version}", tags)
+            pushed.notices.append(
+                f"the history is one commit, and {number} files that no branch holds were deleted there"
+            )
             check_arrived(contents, repository.listing(pushed.commit), repository.name)
         if self.options.branch == "main" and contents.facts.version.tag not in repository.tags():
             repository.tag(contents.facts.version.tag, pushed.commit, f"version {pushed.version}")
+        if self.options.branch == "main":
+            changes_file(self.work).unlink(missing_ok=True)
         if self.options.check:
             pushed.notices += check_loads(contents.facts, pushed.commit)
         lost = [name for name in [*pushed.deleted, *pushed.replaced] if name.startswith(DATA_FOLDERS)]
