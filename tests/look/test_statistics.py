@@ -196,7 +196,7 @@ def test_a_histogram_holds_its_edges() -> None:
 
 
 def test_what_is_no_set_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match="no shards there"):
+    with pytest.raises(ShardError, match="no shards here"):
         statistics_of([str(tmp_path)])
     with pytest.raises(ValorDataError, match=r"no manifest\.parquet here"):
         statistics_of_work(WorkDir.at(tmp_path))

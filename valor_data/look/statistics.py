@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from valor_data.errors import REASONS, ShardError, Status, ValorDataError
+from valor_data.errors import REASONS, Status, ValorDataError
 from valor_data.ledger import STAGES, Ledger
 from valor_data.look.caption_columns import CaptionColumns
 from valor_data.look.concepts import PAPER_CONCEPTS, PAPER_DENSITY, Concepts, audioset_classes, read_concepts
 from valor_data.look.histogram import Histogram, counted, counts_of
 from valor_data.look.measured import Measured
-from valor_data.look.shard_details import find_shard_place, index_funnels, read_clips
+from valor_data.look.shard_details import index_funnels, read_clips
+from valor_data.look.shard_set import find_set
 from valor_data.look.status import Funnel, read_status
 from valor_data.look.words import CaptionFigures, Vocabulary, caption_figures, together, word_histogram
 from valor_data.manifest import REJECT_CODES, Manifest, ManifestOptions, build_manifest, is_manifest
@@ -301,15 +302,14 @@ def statistics_of_shards(
     Raises:
         ShardError: no shards there, or they cannot be read.
     """
-    shards = find_shard_place(place)
-    if shards is None:
-        raise ShardError(f"{place}: no shards there; expected NAME-000000.tar in it, or in its folder shards/")
-    say(f"{len(shards)} shards")
+    shards = find_set(place)
+    say(f"{len(shards.shards)} shards")
     table = read_clips(shards, sample=sample, seed=seed)
     found = _of_table(table, read_concepts(concepts), say)
     found.kind, found.place = "shards", place
-    found.funnels = index_funnels(shards) or found.funnels
-    found.stages = ("shard",) if shards.output is not None else ()
+    funnels = index_funnels(shards)
+    if funnels:
+        found.funnels, found.stages = funnels, ("shard",)
     say("facts")
     found.measured.add((text, Status.KEPT.value) for text in table["facts"].to_pylist())
     if sample is not None and table.num_rows < (found.funnels[0].kept["shard"] or table.num_rows + 1):
