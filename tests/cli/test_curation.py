@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
 from cli.commands import call
+
+from valor_data.clip import parse_key
+from valor_data.ledger import FilterRow, Ledger
 
 OFF = ("--no-caption-junk", "--caption-min-words", 0, "--caption-languages", "", "--caption-repeats", 0,
        "--sample-share", 1, "--balance", 0)  # fmt: skip
@@ -56,8 +60,6 @@ def test_filters_remove_say_why_and_give_back(work: Path) -> None:
     losses = call("status", *at, "--json").json["all"]["losses"]
     number = next(loss["count"] for loss in losses if loss["reason"] == "not_sampled")
     assert number == kept(first) - kept(call("filter", *at, "--json").json) > 0
-    from valor_data.ledger import Ledger
-
     with Ledger(work / "ledger.sqlite", read_only=True) as ledger:
         gone = [row for row in ledger.filter_rows() if row.reason == "not_sampled"]
     why = call("why", gone[0].key, *at).out
@@ -84,3 +86,33 @@ def test_wrong_settings_are_named_before_anything_is_done(work: Path) -> None:
         "--sample-share: expected 0 to 1; found 1.5"
     ]
     call("filter", "--work", work)
+
+
+def test_sets_are_named_from_the_file_or_from_where_one_stands(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger(work / "ledger.sqlite", read_only=True) as ledger:
+        some = next(
+            row.key for row in ledger.filter_rows() if row.status == "kept" and "train" in split_of(ledger, row)
+        )
+    video_id, start, end = parse_key(some)
+    (work / "lists").mkdir()
+    (work / "lists" / "test.csv").write_text(f"video_id,start,end,caption\n{video_id},{start},{end},A test clip.\n")
+    (work / "valor.toml").write_text('[filter]\nleak = ["lists/test.csv"]\n')
+    monkeypatch.chdir(work.parent)
+    dropped = [o for o in call("filter", "--work", work, "--json").json["outcomes"] if o["reason"] == "leak"]
+    assert [o["count"] for o in dropped] == [1]
+    told = call("why", some, "--work", work).out
+    assert "a clip of its video that overlaps it is in test.csv" in told and "a train clip that is in a set" in told
+    (work / "valor.toml").unlink()
+    assert call("filter", "--work", work, "--leak", "lists/test.csv", code=2).errors == [
+        f"filter.leak: {work.parent}/lists/test.csv: no such file or folder; expected a manifest, an annotation file, "
+        "a work folder, or splits for the other splits of this one"
+    ]
+    monkeypatch.chdir(work)
+    again = call("filter", "--work", work, "--json", "--leak", "lists/test.csv").json
+    assert sum(o["count"] for o in again["outcomes"] if o["reason"] == "leak") == 1
+    off = call("filter", "--work", work, "--json", "--leak", "").json
+    assert not [o for o in off["outcomes"] if o["reason"] == "leak"]
+
+
+def split_of(ledger: Ledger, row: FilterRow) -> str:
+    return ledger.find_clips(row.key)[0].split

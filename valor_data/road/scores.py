@@ -117,7 +117,7 @@ def languages_of(ledger: Ledger, clips: ClipTable, basis: NDArray[np.int64], *, 
     stored = ledger.scores("language", LANGUAGE_VERSION)
     known: dict[int, tuple[int, bytes]] = {}
     num_captions = int(clips.caption_offsets[-1])
-    codes = np.zeros((num_captions, NUM_LIKELY), "<U8")
+    codes = np.zeros((num_captions, NUM_LIKELY), "<U3")
     probabilities = np.zeros((num_captions, NUM_LIKELY), np.float32)
     new: list[tuple[int, int, bytes]] = []
     caption = 0
