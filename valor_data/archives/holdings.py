@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,24 @@ class Holding:
                 return
             with Path(self.root, file).open("rb") as stream:
                 yield stream
+        except FileNotFoundError:
+            raise ArchiveError(
+                f"{self.root}/{file}: is not there; name the set that the manifest was made of"
+            ) from None
+
+    @contextmanager
+    def open_part(self, file: str, start: int, end: int) -> Iterator[tuple[IO[bytes], int]]:
+        """Opens a part of a file: a stream, and where in it the part begins. Of an object only the part is asked for.
+
+        Raises:
+            ArchiveError: as `open` does.
+        """
+        if not is_address(self.root):
+            with self.open(file) as stream:
+                yield stream, start
+            return
+        try:
+            yield io.BytesIO(Store(self.root).read(file, start, end)), 0
         except FileNotFoundError:
             raise ArchiveError(
                 f"{self.root}/{file}: is not there; name the set that the manifest was made of"

@@ -7,6 +7,7 @@ name, as in a folder.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,8 +84,9 @@ class ArchiveLocation:
 def _from_tar(
     holding: Holding, place: Place, member: str, stem: Path, seconds: float | None, settings: FetchSection
 ) -> Path:
-    with holding.open(place.file) as stream:
-        sample = next(walk_samples(stream, place.file, place.start, place.end), None)
+    _check_size(place.end - place.start, settings)
+    with holding.open_part(place.file, place.start, place.end) as (stream, start):
+        sample = next(walk_samples(stream, place.file, start, start + place.end - place.start), None)
         if sample is None or sample.key != place.key or sample.problem:
             found = "nothing" if sample is None else sample.problem or repr(sample.key)
             raise ArchiveError(
@@ -104,7 +106,7 @@ def _from_tar(
 def _from_parquet(
     holding: Holding, place: Place, member: str, stem: Path, seconds: float | None, settings: FetchSection
 ) -> Path:
-    columns: MediaColumns = media_columns(read_schema(holding, place.file), member)
+    columns = _columns(holding, place.file, member)
     held = {name: (suffix, data) for name, suffix, data in media_of_row(holding, place.file, place.start, columns)}
     _check_size(sum(len(data) for _, data in held.values()), settings)
     named = {name: f"{name}.{suffix}" for name, (suffix, _) in held.items()}
@@ -113,6 +115,12 @@ def _from_parquet(
     if not parts:
         raise ClipError("missing", f"{place.file}, row {place.start + 1}: its media are null")
     return _assembled(parts, data_of.__getitem__, stem, seconds)
+
+
+@functools.lru_cache(maxsize=16)
+def _columns(holding: Holding, file: str, member: str) -> MediaColumns:
+    """The columns of media of a file, looked up once in a worker."""
+    return media_columns(read_schema(holding, file), member)
 
 
 def _from_folder(
@@ -198,6 +206,10 @@ class ArchiveSource:
     name: str = "set"
     is_watched: bool = False
     _by_stem: dict[str, Place] | None = field(default=None, repr=False)
+    _files: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self._files = frozenset(self.holding.files)
 
     def find(self, video_id: str, url: str | None, clips: Sequence[ClipRequest]) -> ArchiveLocation:
         """Where the clips of a video are.
@@ -208,7 +220,7 @@ class ArchiveSource:
         places: dict[int, tuple[Place, bool]] = {}
         for clip in clips:
             place = Place.parse(clip.url)
-            if place is not None and place.file in self.holding.files:
+            if place is not None and place.file in self._files:
                 places[clip.clip_id] = (place, clip.end is None)
                 continue
             named = self._named(video_id, clip)
