@@ -51,6 +51,8 @@ class Judge:
         """What an error of the client means: to be tried again, or for the user to mend."""
         response = getattr(error, "response", None)
         status = getattr(response, "status_code", None)
+        if response is not None and response.headers.get("X-Error-Code") == "RepoNotFound":
+            status = 404  # some Hubs answer 401 to this, whoever asks
         told = self._hidden(getattr(error, "server_message", None) or "" if status else str(error))
         where = f"{self.name}: {what}"
         if isinstance(error, ValueError) and status is None:

@@ -140,15 +140,30 @@ def _row_groups(contents: Contents) -> Iterator[Finding]:
 
 
 def _members(contents: Contents) -> Iterator[Finding]:
-    """The same members in every sample of every shard, by the index alone."""
+    """The same members in every sample of every shard, by the index alone; the first that has others is named."""
     wanted = contents.facts.settings.member_names()
     for shard in contents.built.shards.values():
+        if _member_counts(contents.built, shard, wanted) == dict.fromkeys(wanted, shard.num_samples):
+            continue
         for row in _kept_rows(contents.built, shard):
             names = tuple(sorted(name for name in row["names"] if name not in MEDIA_MEMBERS or name in wanted))
             if names != wanted:
                 yield Finding("wrong", f"{shard.name}/{row['key']}: holds {', '.join(names)}, other samples hold "
                                        f"{', '.join(wanted)}; run `valor-data shard`")  # fmt: skip
                 return
+
+
+def _member_counts(built: Built, shard: Shard, wanted: Sequence[str]) -> dict[str, int]:
+    """How often each member is there in a shard, in columns; media that the edition leaves out do not count."""
+    import pyarrow.parquet as pq
+    from pyarrow import compute
+
+    pc: Any = compute
+    table = pq.read_table(io.BytesIO(built.index(shard.name)), columns=["status", "members"])
+    members = pc.list_flatten(table.filter(pc.equal(table["status"], Status.KEPT.value))["members"])
+    names = pc.replace_substring_regex(pc.struct_field(members, "name"), "^[^.]*[.]", "")
+    counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(names).to_pylist()}
+    return {name: number for name, number in counts.items() if name in wanted or name not in MEDIA_MEMBERS}
 
 
 def _kept_rows(built: Built, shard: Shard) -> Iterator[dict[str, Any]]:
