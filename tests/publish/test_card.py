@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from valor_data.publish.contents import Contents, gather
 from valor_data.publish.funnel import funnel_svg
 from valor_data.publish.preview import card_only
 from valor_data.publish.version import Version
+from valor_data.shard.reader import find_shards, read_samples
 from valor_data.workdir import WorkDir
 
 EDITIONS = ("ids", "features", "media")
@@ -172,6 +174,15 @@ def test_croissant_is_valid_and_reads_the_rows(gathered: Gather, edition: str) -
     assert len(patterns) == (2 if edition == "ids" else 3)
     for pattern in patterns:
         assert any(Path(name).match(pattern) for name in contents.files)
+
+
+def test_captions_are_counted_as_the_statistics_do(gathered: Gather, builds: dict[str, WorkDir]) -> None:
+    figures = gathered().facts.figures
+    shards = find_shards(str(builds["full"].shards))
+    lengths = [len(c.text.split()) for sample in read_samples(shards) for c in sample.clip.captions]
+    assert figures.caption_words == Counter(lengths)
+    assert figures.all.num_words == sum(lengths)
+    assert figures.without_letters == 0
 
 
 def test_the_funnel_is_a_picture_with_words(builds: dict[str, WorkDir]) -> None:

@@ -17,6 +17,7 @@ from publish.conftest import NAME, TOKEN, publish
 
 from valor_data.errors import PublishError
 from valor_data.publish import sender
+from valor_data.publish.hub_errors import Judge, PassingError
 from valor_data.workdir import WorkDir
 
 
@@ -212,3 +213,11 @@ def test_a_folder_of_their_own_is_not_needed(plain: WorkDir, hub: Hub, tmp_path:
     publish(plain, "ids")
     new = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before}
     assert new <= {"plain", "hf-home"}
+
+
+def test_a_fault_of_this_machine_is_not_waited_for() -> None:
+    judged = Judge(NAME, "https://h", "main", TOKEN).judge(
+        "uploading", PermissionError(13, "Permission denied", "/x.tar")
+    )
+    assert not isinstance(judged, PassingError)
+    assert str(judged) == "org/my-set: uploading: /x.tar: Permission denied"

@@ -193,6 +193,7 @@ def _funnel_row(funnel: Funnel) -> list[str]:
 def _statistics(facts: CardFacts) -> str:
     figures, all_of = facts.figures, facts.figures.all
     rows: list[list[str]] = [["length of a clip", *_spread(figures.durations_seconds, "s")]]
+    rows.append(["caption", *_spread(figures.caption_words, "words")])
     if figures.rms_dbfs:
         rows.append(["loudness (RMS)", *_spread(figures.rms_dbfs, "dBFS")])
     if figures.short_sides_px:
@@ -220,6 +221,8 @@ def _faults(facts: CardFacts) -> str:
         (figures.without_captions, "no caption"),
     ]
     lines = [f"- {clips(number)} ({number / total:.1%}): {words}." for number, words in counted if number]
+    if figures.without_letters:
+        lines.append(f"- {figures.without_letters:,} of {figures.all.num_captions:,} captions hold no letter at all.")
     lines += [
         "- Captions are as their authors wrote them: nobody has compared them with the clips here.",
         "- Videos vanish: what is here was reachable when it was fetched, and the clips that were not are no random "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from valor_data.errors import Status
+from valor_data.look.words import caption_figures
 
 
 @dataclass(slots=True)
@@ -47,6 +48,8 @@ class Figures:
         partly_covered: kept clips of which sound or picture covers less than 95 %.
         clipped: kept clips of which more than 1 % of the samples are at full scale.
         without_captions: kept clips without a caption.
+        caption_words: captions by their number of words, as blanks divide them.
+        without_letters: captions with no letter at all.
     """
 
     splits: dict[str, SplitFigures] = field(default_factory=dict)
@@ -63,6 +66,8 @@ class Figures:
     partly_covered: int = 0
     clipped: int = 0
     without_captions: int = 0
+    caption_words: Counter[int] = field(default_factory=Counter)
+    without_letters: int = 0
 
     @property
     def all(self) -> SplitFigures:
@@ -106,7 +111,11 @@ def _count(figures: Figures, batch: Any, modalities: str) -> None:
     one.num_clips += batch.num_rows
     one.seconds += pc.sum(lengths).as_py() or 0.0
     one.num_captions += len(texts)
-    one.num_words += pc.sum(pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts)))).as_py() or 0
+    told = caption_figures(batch["split"][0].as_py(), texts)
+    words = {number: count for number, count in enumerate(told.lengths.tolist()) if count}
+    one.num_words += sum(number * count for number, count in words.items())
+    figures.caption_words.update(words)
+    figures.without_letters += told.num_without_letters
     roles: Any = pc.struct_field(pc.list_flatten(batch["captions"]), "role")
     _add(figures.roles, roles)
     _add(figures.licences, pc.fill_null(pc.struct_field(batch["source"], "license"), ""))

@@ -58,6 +58,8 @@ class Judge:
         if isinstance(error, ValueError) and status is None:
             words = told.removeprefix("LFS batch API returned errors:\n")
             return BadCardError(words) if what == "checking the card" else self._refused(where, 0, words)
+        if isinstance(error, OSError) and error.filename is not None and status is None:
+            return PublishError(f"{where}: {error.filename}: {error.strerror}")
         if status is None:
             name = type(error).__name__
             return PassingError(f"{where}: the connection failed ({name}{': ' + told if told else ''})", None)
