@@ -51,7 +51,7 @@ __all__ = [
 
 
 def open_shards(
-    folder: str | Path, *, split: str | None = None, tombstones: Tombstones | None = None
+    folder: str | Path, *, split: str | None = None, tombstones: Tombstones | None = None, extension: str = ""
 ) -> Iterator[Sample]:
     """Reads the samples of finished shards, shard by shard, in the order they were written.
 
@@ -60,6 +60,8 @@ def open_shards(
         split: only shards named `<split>-*.tar`.
         tombstones: what was removed from the set: left out. None: the list that lies beside the tars or one folder
             above, if there is one; see `read_tombstones`.
+        extension: a second set that `valor-data extend` made, by its name or place: its members, joined by key, take
+            the place of the first set's.
 
     Returns:
         An iterator of samples: the clip with its captions, the pictures as JPEG bytes, the log-mel as
@@ -76,7 +78,7 @@ def open_shards(
     tars = find_shards(str(folder), split)
     if not tars:
         raise ShardError(f"{folder}: no shards{f' of split {split!r}' if split else ''} here; expected NAME-000000.tar")
-    return read_samples(tars, tombstones_beside(tars[0]) if tombstones is None else tombstones)
+    return read_samples(tars, tombstones_beside(tars[0]) if tombstones is None else tombstones, extension)
 
 
 def open_ledger(work: str | Path) -> Ledger:

@@ -134,11 +134,6 @@ class WorkDir:
         return self.root / ".removal.json"
 
     @property
-    def extensions(self) -> Path:
-        """Further sets of shards, aligned with the first by key and number; a folder each."""
-        return self.root / "extensions"
-
-    @property
     def media(self) -> Path:
         """Fetched media files."""
         return self.root / "media"

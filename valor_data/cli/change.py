@@ -1,4 +1,4 @@
-"""`valor-data remove`, `audit` and `recaption`: a set that was finished, looked after and changed."""
+"""`valor-data remove`, `audit`, `recaption` and `extend`: a set that was finished, looked after and changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from valor_data.cli.options import Json, Limit, Sample, Seed, Work
+from valor_data.cli.options import Address, Executor, Json, Limit, Sample, Seed, Work, Workers
 
 if TYPE_CHECKING:
     from valor_data.publish.pending import Pending
@@ -105,7 +105,7 @@ def _print_plan(driver: Driver, pending: Pending, *, as_json: bool) -> None:
     from valor_data.publish.removal import shards_concerned
 
     wanted = pending.wanted
-    shards = [name for _, name in shards_concerned(driver, wanted)]
+    shards = [prefix + name for prefix, _, name in shards_concerned(driver, wanted)]
     media = driver.ledger.media_paths(wanted.clip_ids)
     if as_json:
         print_json(
@@ -297,3 +297,60 @@ def _print_audit(report: AuditReport, work: Path, out: Path | None) -> None:
         return
     where = f"--ids {escape(str(out))} --reason gone --why 'no longer at the source'"
     shell.print(f"next, if they are to go: valor-data remove {where} --work {escape(str(work))}", soft_wrap=True)
+
+
+def extend_command(
+    mel: Annotated[str | None, typer.Option(help="Another front end of the log-mel: valor or ast.")] = None,
+    num_frames: Annotated[int | None, typer.Option(min=1, max=100, help="Another number of pictures a clip.")] = None,
+    frame_short_side_px: Annotated[
+        int | None, typer.Option(min=16, max=4096, help="Their short side.", show_default="as in the first set")
+    ] = None,
+    include: Annotated[str | None, typer.Option(help="Media members: audio, video, or audio,video.")] = None,
+    name: Annotated[str, typer.Option(help="What it is called.", show_default="such as mel-ast or frames-32")] = "",
+    work: Work = Path(),
+    workers: Workers = None,
+    executor: Executor = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Make further members of a finished set's clips, as a second set of tars aligned with the first."""
+    from rich.markup import escape
+
+    from valor_data.cli.output import begin_log, console, print_json, progress
+    from valor_data.cli.settings import stage_settings, where_to_run
+    from valor_data.publish.extend import Growth, extend
+    from valor_data.road import Driver
+    from valor_data.workdir import WorkDir
+
+    folder = WorkDir.at(work)
+    _check_ledger(folder)
+    growth = Growth(
+        mel=mel or "",
+        num_frames=num_frames or 0,
+        frame_short_side_px=frame_short_side_px or 0,
+        include=tuple(sorted({one.strip() for one in (include or "").split(",") if one.strip()})),
+    )
+    settings = stage_settings(folder, "shard", {"workers": workers, "mel": mel, "include": growth.include or None})
+    execute = where_to_run(settings.config, executor, address)
+    with Driver(folder, progress(as_json), stages=["shard"], execute=execute) as driver:
+        begin_log(folder, "extend")
+        done = extend(driver, growth, name=name, workers=settings.section.workers)
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        shell = console()
+        shell.print(
+            f"[bold]{done.num_shards:,} shards[/] of {escape(done.name)} are finished ({done.num_built:,} built now), "
+            f"{done.num_samples:,} samples in {escape(done.place)}"
+        )
+        if done.num_left_out:
+            shell.print(f"[cyan]note:[/] {done.num_left_out:,} clips of the first set cannot be decoded this way")
+        for line in done.waiting[:10]:
+            shell.print(f"[cyan]note:[/] {escape(line)}")
+        if len(done.waiting) > 10:
+            shell.print(f"[cyan]note:[/] {len(done.waiting) - 10:,} more shards wait")
+        typer.echo(
+            f'read it with: extension = "{done.name}" in [[train.data]], or open_shards(…, extension="{done.name}")'
+        )
+    if done.waiting:
+        raise typer.Exit(1)

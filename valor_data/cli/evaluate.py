@@ -32,6 +32,9 @@ def eval_command(
     certificate: Annotated[
         str, typer.Option(help="Refuse the result of any other clips than those of this certificate.")
     ] = "",
+    extension: Annotated[
+        str, typer.Option(help="A second set that extend made, by name or place: its members are taken instead.")
+    ] = "",
     num_frames: Annotated[int | None, typer.Option(help="Pictures of a clip.", show_default="as trained")] = None,
     num_slices: Annotated[int | None, typer.Option(help="Slices of a clip's mel.", show_default="as trained")] = None,
     dsl: Annotated[bool, typer.Option("--dsl", help="Retrieval with dual softmax besides.")] = False,
@@ -58,7 +61,7 @@ def eval_command(
     sizes |= {name: value for name, value in given.items() if value is not None}
     task = task or (asked.train["task"] if asked is not None else "ret%tva")
     _check_certificate(certificate)
-    asked_of = DataSet(shards=data, task=task, split=split, captions=captions or "")
+    asked_of = DataSet(shards=data, task=task, split=split, captions=captions or "", extension=extension)
     only = None if keys is None else read_keys(keys)
     tree = measure(checkpoint, asked_of, only=only, settings=settings, changes=sizes, device=device)
     if tree is None:

@@ -62,6 +62,7 @@ COMMANDS: dict[str, Entry] = {
     "push": Entry("publish", "push_command", "Publish a finished set on the Hugging Face Hub."),
     "remove": Entry("change", "remove_command", "Take clips out of a set for good."),
     "audit": Entry("change", "audit_command", "Ask whether the sources are still there."),
+    "extend": Entry("change", "extend_command", "Make further members beside a finished set."),
     "recaption": Entry("change", "recaption_command", "Put other captions into a finished set."),
     "stats": Entry("stats", "stats_command", "Compute figures of a set: clips, captions, sound, picture."),
     "report": Entry("report", "report_command", "Write one page about a set, with clips to see and hear."),

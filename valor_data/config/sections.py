@@ -192,6 +192,7 @@ class TrainDataSection:
     weight: float = setting(1.0, "how often it is drawn among several sets", minimum=1e-9)
     captions: str = setting("", "an annotation file whose captions take the place of those in the shards")
     tombstones: str = setting("", "a list of what was removed from it since; empty: the one beside the shards")
+    extension: str = setting("", "a second set that `extend` made, by name or place: its members are taken instead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,7 @@ class TrainValidationSection:
     split: str = setting("val", "of a folder, the tars of this split")
     captions: str = setting("", "an annotation file whose captions take the place of those in the shards")
     tombstones: str = setting("", "a list of what was removed from it since; empty: the one beside the shards")
+    extension: str = setting("", "a second set that `extend` made, by name or place: its members are taken instead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

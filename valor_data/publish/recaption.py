@@ -20,7 +20,7 @@ from valor_data.manifest import Manifest, read_manifest
 from valor_data.manifest.layout import manifest_schema
 from valor_data.manifest.overrides import Overrides
 from valor_data.publish.changes import note_changes
-from valor_data.publish.removal import outputs, prefix_of
+from valor_data.publish.removal import outputs
 from valor_data.publish.version import raise_version, read_version
 from valor_data.road.driver import Driver
 from valor_data.road.entry import annotation_hash, ledger_rows
@@ -84,10 +84,10 @@ def recaption(driver: Driver, overrides: Overrides, into: Output | None = None) 
         raise ShardError(f"{work.root}: no finished shards here; run `valor-data shard` first")
     done = Recaptioned(len(changed), unknown=overrides.unknown(known), place="" if into is None else into.place)
     run = _Run(driver, new, changed, done)
-    places = [driver.output()] if into is not None else list(outputs(driver))
+    places = [("", driver.output())] if into is not None else list(outputs(driver))
     driver.progress.start("recaption", len(ledger.planned_shards()) * len(places), "shards")
-    for output in places:
-        run.rewrite(output, into)
+    for prefix, output in places:
+        run.rewrite(prefix, output, into)
     driver.progress.finish()
     if into is not None:
         _complete(driver, new, into)
@@ -153,17 +153,17 @@ class _Run:
     done: Recaptioned
     files: set[str] = field(default_factory=set)
 
-    def rewrite(self, output: Output, into: Output | None) -> None:
+    def rewrite(self, prefix: str, output: Output, into: Output | None) -> None:
         """Brings every shard of a place up to the new texts, or a copy of it."""
         standing = output.sizes()
         there = set() if into is None else set(into.sizes())
         for split, shard in self.driver.ledger.planned_shards():
             name = shard_name(split, shard)
             if json_of(name) in standing:
-                self._rewrite_one(output, into, name, there)
+                self._rewrite_one(prefix, output, into, name, there)
             self.driver.progress.advance("done")
 
-    def _rewrite_one(self, output: Output, into: Output | None, name: str, there: set[str]) -> None:
+    def _rewrite_one(self, prefix: str, output: Output, into: Output | None, name: str, there: set[str]) -> None:
         sidecar = json.loads(output.read(json_of(name)))
         planned = list(self.driver.ledger.planned(sidecar["split"], sidecar["shard"]))
         digest = functools.partial(_digest, planned=planned, changed=self.changed)
@@ -173,7 +173,6 @@ class _Run:
             return
         if into is not None and json_of(name) in there and json.loads(into.read(json_of(name)))["digest"] == target:
             return
-        prefix = prefix_of(self.driver.work, output)
         # What is to go elsewhere lies where a killed run's shards are not looked for: it must not take the old place.
         tmp = self.driver.work.own_tmp() / (prefix if into is None else "elsewhere")
         tmp.mkdir(parents=True, exist_ok=True)

@@ -37,11 +37,10 @@ from valor_data.road.driver import Driver
 from valor_data.road.entry import ledger_rows
 from valor_data.road.shard_states import digest_of
 from valor_data.shard import shard_name
-from valor_data.shard.output import FolderOutput, Output, json_of, rows_of, tar_of
+from valor_data.shard.output import EXTENSIONS, Output, extension_of, extensions_of, json_of, rows_of, tar_of
 from valor_data.shard.rewrite import Rewriting, rewrite_shard, rows_to_erase
 from valor_data.shard.writer import digest_with
 from valor_data.tombstones import FILE_NAME, add_tombstones, check_why
-from valor_data.workdir import WorkDir
 
 
 @dataclass(slots=True)
@@ -149,31 +148,33 @@ def _look(driver: Driver, pending: Pending) -> None:
         rows = rows_of_wanted(listed, wanted)
         texts |= texts_of_rows(listed, rows)
         left = listed.without(rows)
-    for place, name in shards_concerned(driver, wanted):
+    for _, place, name in shards_concerned(driver, wanted):
         texts |= texts_in_shard(place, name, wanted.covers)
     check_why(pending.why, texts)
     new = to_look_for(wanted, pending.lone_videos, texts, left)
     pending.needles = list(dict.fromkeys([*pending.needles, *new]))
 
 
-def outputs(driver: Driver) -> Iterator[Output]:
-    """Where shards stand: those of the set, and those of its extensions."""
-    yield driver.output()
-    if driver.work.extensions.is_dir():
-        for folder in sorted(driver.work.extensions.iterdir()):
-            if (folder / "index").is_dir():
-                yield FolderOutput(folder)
+def outputs(driver: Driver) -> Iterator[tuple[str, Output]]:
+    """Where shards stand, those of the set and those of its extensions, each with what goes before their names."""
+    yield "", driver.output()
+    for name in sorted(extensions_of(driver.ledger)):
+        yield f"{EXTENSIONS}/{name}/", extension_of(driver.output(), name)
 
 
-def shards_concerned(driver: Driver, wanted: Wanted) -> Iterator[tuple[Output, str]]:
-    """Shards of which a row names one of the clips. Of objects, only those that the plan has them in are asked."""
+def shards_concerned(driver: Driver, wanted: Wanted) -> Iterator[tuple[str, Output, str]]:
+    """Shards of which a row names one of the clips. Of objects, only those that the plan has them in are asked.
+
+    Yields:
+        What goes before its files' names, where it stands, and its name.
+    """
     planned = {shard_name(split, shard) for split, shard in driver.ledger.shards_of(wanted.clip_ids)}
-    for output in outputs(driver):
+    for prefix, output in outputs(driver):
         for name in sorted(output.sizes()):
             shard = Path(name).stem
             is_asked = name == rows_of(shard) and (shard in planned or not output.is_remote)
             if is_asked and rows_to_erase(output, shard, wanted.covers):
-                yield output, shard
+                yield prefix, output, shard
 
 
 def remove(driver: Driver, pending: Pending, *, is_proven: bool = True) -> Removal:
@@ -217,9 +218,8 @@ def _cut_shards(driver: Driver, pending: Pending, done: Removal) -> None:
     """Writes each shard anew that names one of the clips; all others keep their bytes."""
     concerned = list(shards_concerned(driver, pending.wanted))
     driver.progress.start("remove", len(concerned), "shards")
-    for output, name in concerned:
-        changed, deleted = _cut_shard(driver, pending, output, name)
-        prefix = prefix_of(driver.work, output)
+    for prefix, output, name in concerned:
+        changed, deleted = _cut_shard(driver, pending, prefix, output, name)
         pending.changed |= {prefix + file for file in changed}
         pending.deleted |= {prefix + file for file in deleted}
         write_pending(driver.work, pending)
@@ -228,14 +228,7 @@ def _cut_shards(driver: Driver, pending: Pending, done: Removal) -> None:
     driver.progress.finish()
 
 
-def prefix_of(work: WorkDir, output: Output) -> str:
-    """What stands before the names of an extension's files."""
-    if isinstance(output, FolderOutput) and output.root.parent == work.extensions:
-        return f"{output.root.relative_to(work.root)}/"
-    return ""
-
-
-def _cut_shard(driver: Driver, pending: Pending, output: Output, name: str) -> tuple[list[str], list[str]]:
+def _cut_shard(driver: Driver, pending: Pending, prefix: str, output: Output, name: str) -> tuple[list[str], list[str]]:
     """Files that are others now, and files that are no more."""
     try:
         output.read(json_of(name))
@@ -243,7 +236,7 @@ def _cut_shard(driver: Driver, pending: Pending, output: Output, name: str) -> t
         # Without its JSON it is not finished: whatever stands there is made anew by `shard`.
         output.remove([tar_of(name), rows_of(name)])
         return [], [tar_of(name), rows_of(name)]
-    tmp = driver.work.own_tmp() / prefix_of(driver.work, output)
+    tmp = driver.work.own_tmp() / prefix
     tmp.mkdir(parents=True, exist_ok=True)
     work = Rewriting(pending.wanted.covers, lambda sidecar, keys: _digest(driver, sidecar, keys))
     written = rewrite_shard(output, name, tmp, work)

@@ -15,13 +15,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from valor_data.ledger import Ledger
 from valor_data.storage import Store, is_address
 from valor_data.workdir import publish, written_aside
 
 FOLDERS = ("shards", "index")
+
+EXTENSIONS = "extensions"
 
 
 def tar_of(shard: str) -> str:
@@ -200,6 +202,24 @@ class StoreOutput:
 def output_of(ledger: Ledger) -> str:
     """The `[shard] output` that a work folder's shards were last sent to."""
     return str(json.loads(ledger.get_meta("settings.shard") or "{}").get("output", ""))
+
+
+def extension_of(output: Output, name: str) -> Output:
+    """Where an extension of a set stands: `extensions/NAME/` beside its shards, the same names in it.
+
+    Args:
+        output: where the set stands.
+        name: of the extension.
+    """
+    if isinstance(output, StoreOutput):
+        return StoreOutput(Store(output.store.at(f"{EXTENSIONS}/{name}")))
+    return FolderOutput(Path(output.place) / EXTENSIONS / name)
+
+
+def extensions_of(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """The extensions of a work folder's set: their settings, by name."""
+    found: dict[str, dict[str, Any]] = json.loads(ledger.get_meta(EXTENSIONS) or "{}")
+    return found
 
 
 def open_output(work: Path, output: str) -> Output:

@@ -47,12 +47,21 @@ FACTS_IN_SAMPLE = tuple(sorted(Facts().to_dict().keys() - {"audio_spans"}))
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings:
-    """What decides about the bytes of a sample, besides the media and the annotation."""
+    """What decides about the bytes of a sample, besides the media and the annotation.
+
+    Attributes:
+        modalities: `av`, `v` or `a`.
+        frames: how pictures are chosen and made.
+        mel: the front end of the log-mel.
+        include: media members: `audio`, `video`.
+        leaves_out: `frames`, `mel`: members that an extension does not repeat.
+    """
 
     modalities: str
     frames: FrameSettings
     mel: MelSettings
     include: tuple[str, ...] = ()
+    leaves_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, section: ShardSection, modalities: str) -> SampleSettings:
@@ -72,20 +81,31 @@ class SampleSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; part of a shard's digest."""
-        return {
+        tree: dict[str, Any] = {
             "sample_schema_version": SAMPLE_SCHEMA_VERSION,
             "modalities": self.modalities,
             "frames": self.frames.to_dict() if "v" in self.modalities else {},
             "mel": self.mel.to_dict() if "a" in self.modalities else {},
             "include": list(self.include),
         }
+        return tree | ({"leaves_out": list(self.leaves_out)} if self.leaves_out else {})
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether a sample holds pictures."""
+        return "v" in self.modalities and "frames" not in self.leaves_out
+
+    @property
+    def has_mel(self) -> bool:
+        """Whether a sample holds a log-mel."""
+        return "a" in self.modalities and "mel" not in self.leaves_out
 
     def member_names(self) -> tuple[str, ...]:
         """Extensions of a sample's members, sorted."""
         names = ["json", "txt"]
-        if "v" in self.modalities:
+        if self.has_frames:
             names += [f"frame_{i:02d}.jpg" for i in range(self.frames.count)]
-        if "a" in self.modalities:
+        if self.has_mel:
             names.append("mel.npy")
         names += [{"audio": "flac", "video": "mp4"}[name] for name in self.include]
         return tuple(sorted(names))
@@ -193,9 +213,9 @@ def _members(
             audio_spans=features.audio_spans,
         ),
     }
-    for number, jpeg in enumerate(features.jpegs):
+    for number, jpeg in enumerate(features.jpegs if settings.has_frames else ()):
         members[f"frame_{number:02d}.jpg"] = jpeg
-    if "a" in settings.modalities:
+    if settings.has_mel:
         members["mel.npy"] = array_bytes(features.mel)
     end = clip.end if clip.end is not None else clip.start
     if "audio" in settings.include:

@@ -21,7 +21,16 @@ from valor_data.errors import ShardError, Status
 from valor_data.guard import working_on
 from valor_data.ledger import Outcome
 from valor_data.shard import shard_name
-from valor_data.shard.output import FolderOutput, Output, json_of, open_output, rows_of, tar_of
+from valor_data.shard.output import (
+    EXTENSIONS,
+    FolderOutput,
+    Output,
+    extension_of,
+    json_of,
+    open_output,
+    rows_of,
+    tar_of,
+)
 from valor_data.shard.sample import Judge, Made, SampleRequest, SampleSettings, make_members, remake_members
 from valor_data.shard.tar import FormerShard, Member, TarFile
 from valor_data.workdir import WorkDir, flush_to_disk, of_this_machine, written_aside
@@ -238,8 +247,8 @@ def finish_moves(work: WorkDir, output: Output | None = None) -> list[str]:
     finished = []
     for mark in complete_shards(work):
         place = output or FolderOutput(work.root)
-        if mark.parents[2].name == work.extensions.name:
-            place = FolderOutput(work.extensions / mark.parents[1].name)
+        if mark.parents[2].name == EXTENSIONS:
+            place = extension_of(place, mark.parents[1].name)
         has_tar = json.loads(mark.read_text())["num_samples"] > 0
         move_in_place(place, mark.parent, mark.stem, has_tar=has_tar)
         finished.append(mark.stem)
@@ -251,7 +260,7 @@ def complete_shards(work: WorkDir) -> list[Path]:
     found = [
         path
         for folder in work.tmp_folders()
-        for pattern in ("*/*.json", f"{work.extensions.name}/*/*/*.json")
+        for pattern in ("*/*.json", f"{EXTENSIONS}/*/*/*.json")
         for path in folder.glob(pattern)
     ]
     return sorted(path for path in found if path.parent.name.rpartition("@")[0] == path.stem)

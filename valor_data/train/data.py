@@ -17,53 +17,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from valor_data.errors import ConfigError, ShardError, ValorDataError
-from valor_data.manifest.overrides import Overrides
 from valor_data.train.batch import Batch
 from valor_data.train.captions import TextSettings
 from valor_data.train.mel_slices import MelSliceSettings
 from valor_data.train.pictures import PictureSettings
 from valor_data.train.plan import Share, Shuffle, batches_of_pass, evaluation_pieces
-from valor_data.train.samples import ClipSettings
-from valor_data.train.shards import Places, find_shards, removed_from
-from valor_data.train.stream import Broken, EvaluationBatches, Loaded, OpenSet, Position, TrainingBatches
-from valor_data.train.survey import survey
-from valor_data.train.tasks import parse_tasks
+from valor_data.train.sets import DataSet as DataSet
+from valor_data.train.sets import open_set
+from valor_data.train.stream import Broken, EvaluationBatches, Loaded, Position, TrainingBatches
 from valor_data.train.text import Vocabulary
 
 log = logging.getLogger("valor_data.train")
 
 STATE_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSet:
-    """A set of shards, and what is learned from it.
-
-    Attributes:
-        shards: a work folder, a folder of tars, tars, a pattern with braces or stars, an address (`hf://`, `s3://`).
-        task: the task string; it says which modalities are taken, and whether questions are asked.
-        split: of a folder, only the tars of this split; empty: all.
-        weight: how often it is drawn among several sets.
-        captions: an annotation file whose captions and questions take the place of those in the shards.
-        tombstones: a list of what was removed from the set since: left out. Empty: the list beside the tars or one
-            folder above them, where there is one.
-        name: in messages; the place, if empty.
-    """
-
-    shards: Places
-    task: str
-    split: str = "train"
-    weight: float = 1.0
-    captions: str | Path = ""
-    tombstones: str | Path = ""
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,32 +90,6 @@ class Step(NamedTuple):
 
     task: str
     batch: Batch
-
-
-def open_set(data_set: DataSet, settings: LoaderSettings) -> OpenSet:
-    """Finds a set's shards and looks at the first sample.
-
-    Raises:
-        ConfigError: the task string has no meaning, or asks for what the set does not hold.
-        ShardError: no shards, or none that can be read.
-        ManifestError: the file of captions cannot be read.
-    """
-    tasks = parse_tasks(data_set.task)
-    modalities = ("a" if tasks.needs_audio else "") + ("v" if tasks.needs_video else "")
-    shards = find_shards(data_set.shards, data_set.split)
-    name = data_set.name or str(data_set.shards)
-    found = survey(shards, modalities, name)
-    clips = ClipSettings(
-        modalities=modalities,
-        asks=bool(tasks.qa),
-        pictures=settings.pictures,
-        mel=settings.mel,
-        text=settings.text,
-        num_mel_bins=found.num_mel_bins,
-    )
-    overrides = Overrides.read(data_set.captions) if data_set.captions else None
-    gone = removed_from(shards, data_set.tombstones)
-    return OpenSet(name, data_set.task, data_set.weight, tuple(shards), clips, overrides, gone)
 
 
 class _Watch:
@@ -238,7 +184,7 @@ class TrainingData:
         if not sets or not all(data_set.weight > 0 for data_set in sets):
             raise ConfigError("sets: expected at least one, each with a weight above 0")
         self.settings, self.vocabulary = settings, vocabulary
-        self.sets = tuple(open_set(data_set, settings) for data_set in sets)
+        self.sets = tuple(open_set(one, settings.pictures, settings.mel, settings.text) for one in sets)
         passes = [batches_of_pass(s.num_samples, settings.batch_size, world, s.name) for s in self.sets]
         self._num_batches = settings.epoch_batches or sum(passes)
         self._workers = min(settings.workers, self._num_batches)
@@ -380,7 +326,7 @@ class EvaluationData:
         only: frozenset[str] | None = None,
     ) -> None:
         self.settings, self.vocabulary, self.only = settings, vocabulary, only
-        self.source = open_set(data_set, settings)
+        self.source = open_set(data_set, settings.pictures, settings.mel, settings.text)
         self._num_batches = len(evaluation_pieces(self.source.counts, settings.batch_size, Share(rank, world)))
         self._workers = min(settings.workers, self._num_batches)
         self._share = Share(rank, world, 0, max(1, self._workers))

@@ -129,6 +129,7 @@ def placed(section: TrainSection, base: Path) -> TrainSection:
             shards=absolute_place(one.shards, base),
             captions=absolute_place(one.captions, base),
             tombstones=absolute_place(one.tombstones, base),
+            extension=_place_of_extension(one.extension, base),
         )
         for one in section.data
     )
@@ -139,10 +140,16 @@ def placed(section: TrainSection, base: Path) -> TrainSection:
         shards=shards,
         captions=absolute_place(held.captions, base),
         tombstones=absolute_place(held.tombstones, base),
+        extension=_place_of_extension(held.extension, base),
     )
     names = ("vocabulary", "init", "init_text", "init_vision", "init_sound")
     maybe: dict[str, Any] = {name: there(getattr(section, name)) for name in names if getattr(section, name)}
     return replace(section, data=sets, validation=held, **maybe)
+
+
+def _place_of_extension(text: str, base: Path) -> str:
+    """A name stays one; what has a slash is a place."""
+    return absolute_place(text, base) if "/" in text else text
 
 
 def _problems(section: TrainSection) -> Iterator[str]:
@@ -235,6 +242,7 @@ def data_sets(section: TrainSection) -> list[DataSet]:
             weight=one.weight,
             captions=one.captions,
             tombstones=one.tombstones,
+            extension=one.extension,
         )
         for one in section.data
     ]
@@ -269,6 +277,7 @@ def validation_set(section: TrainSection) -> DataSet | None:
         split=wanted.split,
         captions=wanted.captions,
         tombstones=wanted.tombstones,
+        extension=wanted.extension or ("" if wanted.shards else first.extension),
         name="validation",
     )
 

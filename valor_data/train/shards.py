@@ -9,13 +9,13 @@ import tarfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
 
 from valor_data.errors import ShardError
-from valor_data.shard.reader import read_fault
+from valor_data.shard.reader import extension_tar, joined, keys_in, read_fault
 from valor_data.storage import Store, StoreError, is_address
 from valor_data.tombstones import NOTHING_REMOVED, Tombstones, read_tombstones, tombstones_beside
 from valor_data.train.plan import Piece
@@ -35,10 +35,11 @@ RECONNECT_SECONDS = (0.5, 2.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A tar and the number of samples in it."""
+    """A tar and the number of samples in it; and the tar of an extension that goes with it, or nothing."""
 
     url: str
     num_samples: int
+    extension: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,42 @@ def removed_from(shards: Sequence[Shard], tombstones: str | Path = "") -> Tombst
     for place in dict.fromkeys(shard.url.rpartition("/")[0] or "." for shard in shards):
         found = found.joined(tombstones_beside(place))
     return found
+
+
+def extended(shards: Sequence[Shard], extension: str) -> list[Shard]:
+    """Shards with the tars of an extension that go with them.
+
+    Args:
+        shards: the first set's.
+        extension: its name, or its folder or address; empty: none.
+
+    Raises:
+        ShardError: one of its tars is not there.
+    """
+    if not extension:
+        return list(shards)
+    found = [replace(shard, extension=extension_tar(shard.url, extension)) for shard in shards]
+    there = {
+        folder: {url.rpartition("/")[2] for url in _listed(folder, "*.tar")}
+        for folder in {shard.extension.rpartition("/")[0] for shard in found}
+    }
+    held = [shard for shard in found if shard.num_samples]
+    missing = [s.extension for s in held if s.extension.rpartition("/")[2] not in there[s.extension.rpartition("/")[0]]]
+    if missing:
+        raise ShardError(
+            f"extension {extension}: {len(missing)} of {len(held)} tars are not there, such as {missing[0]}; "
+            "run `valor-data extend` on the work folder"
+        )
+    return found
+
+
+def read_joined(shard: Shard) -> Generator[dict[str, Any], None, None]:
+    """The samples of a shard, as `read_shard` gives them, with the members of its extension."""
+    if not shard.extension:
+        yield from read_shard(shard.url)
+        return
+    with closing(read_shard(shard.url)) as samples, closing(read_shard(shard.extension)) as more:
+        yield from joined(samples, more, keys_in(shard.extension))
 
 
 def _urls(place: str, split: str) -> list[str]:
@@ -310,7 +347,7 @@ class PieceReader:
         place: int | None = next(left)
         fault = "the tar holds fewer samples than were counted"
         try:
-            with closing(read_shard(url)) as samples:
+            with closing(read_joined(self._shards[shard])) as samples:
                 for number, files in enumerate(samples):
                     if place is None:
                         return

@@ -11,7 +11,7 @@ from typing import Any
 
 from valor_data.errors import ConfigError, ShardError
 from valor_data.shard.reader import read_fault
-from valor_data.train.shards import Shard, read_shard
+from valor_data.train.shards import Shard, read_joined
 
 _LACKS = {
     "a": ("no mel.npy", "sound", "v", "pt_contra%tv_caption%tv"),
@@ -70,7 +70,7 @@ def _first(shards: Sequence[Shard], name: str) -> tuple[Shard, dict[str, Any]]:
     for shard in shards:
         if shard.num_samples:
             try:
-                with closing(read_shard(shard.url)) as samples:
+                with closing(read_joined(shard)) as samples:
                     for files in samples:
                         return shard, files
             except (OSError, ValueError, tarfile.TarError) as error:
