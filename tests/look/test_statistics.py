@@ -8,13 +8,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import jsonschema
 import numpy as np
 import pyarrow as pa
 import pytest
+from object_store import running_store
 
 from valor_data.errors import ConfigError, ShardError, ValorDataError
 from valor_data.ledger import Ledger
+from valor_data.look import shard_details
 from valor_data.look.concepts import Concepts, audioset_classes, normalise, read_concepts
 from valor_data.look.histogram import Histogram, percentile_of_counts
 from valor_data.look.measured import Measured
@@ -210,3 +213,25 @@ def test_a_set_of_nothing_but_labels(tmp_path: Path) -> None:
     assert told["classes"]["seen"] == 527
     assert told["captions"][0]["captions"] == told["vocabulary"]["words"] == 0
     assert told["published"] == [], "no set of captions"
+
+
+def test_shards_at_an_address_give_the_same_figures(work: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without their work folder; all of them, and a draw that is fetched by ranges."""
+    work.manifest.unlink()
+    here = statistics_of([str(work.root)]).to_dict()
+    drawn = statistics_of([str(work.root)], sample=1).to_dict()
+    with running_store() as server:
+        server.make_bucket("figures")
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        fsspec.filesystem("s3").clear_instance_cache()
+        for folder in (work.shards, work.index):
+            for path in folder.iterdir():
+                server.put("figures", f"my-set/{folder.name}/{path.name}", path.read_bytes())
+        there = statistics_of(["s3://figures/my-set"]).to_dict()
+        monkeypatch.setattr(shard_details, "RANGES_SHARE", 1.0)
+        server.proxy.forget()
+        drawn_there = statistics_of(["s3://figures/my-set"], sample=1).to_dict()
+        assert server.proxy.count("GET", r"\.tar") == 1, "one JSON, one request"
+    assert {**there, "place": ""} == {**here, "place": ""}
+    assert {**drawn_there, "place": ""} == {**drawn, "place": ""}

@@ -65,7 +65,8 @@ def column_figure(chart: Chart) -> str:
         items = "".join(f'<li><span class="key fill-{escape(g)}"></span>{escape(g)}</li>' for g in chart.groups)
         legend = f'<ul class="legend">{items}</ul>'
     rows = [[column.label, *(f"{count:,}" for count in column.counts)] for column in chart.columns]
-    table = plain_table(f"{chart.title}: {chart.counted}", [chart.axis, *chart.groups], rows)
+    headings = chart.groups if len(chart.groups) > 1 else (chart.counted,)
+    table = plain_table(f"{chart.title}: {chart.counted}", [chart.axis, *headings], rows)
     return (
         f'<figure class="chart"><figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.text)}</p></figcaption>'
         f"{legend}{_svg(chart)}{behind(table)}</figure>"
