@@ -20,6 +20,8 @@ from valor_data.filter.leak import OWN_SPLITS, LeakRule, OtherSet, absolute_sets
 from valor_data.filter.recipe import check_recipe
 from valor_data.filter.signatures import Signatures
 from valor_data.media.content import Content
+from valor_data.road.scores import other_sets
+from valor_data.workdir import WorkDir
 
 TRAIN = ("train",)
 
@@ -99,3 +101,24 @@ def test_places_and_wrong_names(tmp_path: Path) -> None:
     check_recipe(FilterSection(leak=("splits", str(tmp_path))))
     with pytest.raises(ConfigError, match=r"filter\.leak: /none: no such file or folder; expected a manifest, an anno"):
         check_recipe(FilterSection(leak=("/none",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "video_id", "start", "end"),
+    [
+        ("audiocaps_v1_val.csv", "vfY_TJq7n_U", 130.0, 140.0),
+        ("vggsound_test.csv", "---g-f_I2yQ", 1.0, 11.0),
+        ("valor32k/desc_val.json", "7G0CFAGswrw", 240.0, 250.0),
+    ],
+)
+def test_lists_that_are_in_the_wild(
+    shared: Path, tmp_path: Path, name: str, video_id: str, start: float, end: float
+) -> None:
+    section = FilterSection(leak=(str(shared / "annotations" / name),))
+    sets = other_sets(WorkDir.at(tmp_path), section)
+    clips = table(
+        clip(video_id, start=start, end=end), clip(video_id, start=start + 5, end=end + 5),
+        clip(video_id, start=end, end=end + 10), clip("NotInAny_01", start=start, end=end),
+    )  # fmt: skip
+    assert list(refused(rule(*sets), clips)) == [clips.key(0), clips.key(1)]
+    assert list(refused(rule(*sets, match="video"), clips)) == [clips.key(n) for n in range(3)]

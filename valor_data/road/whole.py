@@ -10,6 +10,7 @@ from typing import Any
 from valor_data.config import Config, config_from_dict
 from valor_data.fetch.sources import absolute_source
 from valor_data.filter.leak import absolute_sets
+from valor_data.filter.recipe import check_recipe
 from valor_data.manifest import ManifestOptions, build_manifest, write_manifest
 from valor_data.road.driver import Driver, StageReport
 from valor_data.road.fetch import run_fetch
@@ -35,6 +36,8 @@ def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[St
         ValorDataError: a stage cannot go on.
     """
     config = config_from_dict(tree)
+    filtering = replace(config.filter, leak=absolute_sets(config.filter.leak, base))
+    check_recipe(filtering)
     manifest = build_listed(driver, config, base)
     modalities = config.modalities if "modalities" in tree else driver.ledger.get_meta("modalities") or "av"
     driver.ledger.pin("modalities", modalities, advice="what a run holds cannot change; use another work folder")
@@ -47,7 +50,6 @@ def run_road(driver: Driver, tree: Mapping[str, Any], base: Path) -> Iterator[St
         fetch = replace(fetch, source=absolute_source(fetch.source, base))
     yield run_fetch(driver, fetch, manifest=manifest, explicit=explicit("fetch"))
     # What is new is measured while its shard is made, in one pass; here only thresholds that moved are applied.
-    filtering = replace(config.filter, leak=absolute_sets(config.filter.leak, base))
     run_filter(driver, filtering, modalities, explicit=explicit("filter"), measure=False)
     thresholds = driver.remember("filter", filtering, explicit("filter"), FILTER_FIELDS)
     shard = config.shard
