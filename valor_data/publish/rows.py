@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from valor_data.clip import ROLES, parse_key
-from valor_data.errors import REASONS, Status
+from valor_data.errors import Status
 from valor_data.ledger import STAGES, Ledger
 from valor_data.media.facts import Facts
 from valor_data.shard import shard_name
@@ -38,7 +38,7 @@ _MEANINGS = {
     "end": "seconds; null where the end of the video was never learnt",
     "status": "kept: in a shard; dropped: refused for good; waiting: refused for now",
     "stage": "the stage that refused it; empty when kept",
-    "reason": "why: " + "; ".join(f"{r.code}: {r.meaning}" for r in REASONS.values()),
+    "reason": "why, as a code of `errors.REASONS` (gone, silent, …); empty when kept",
     "shard": "the tar it is in, without its ending; empty when refused",
     "captions": "sentences about the clip; none of refused clips",
     "labels": "class labels as the annotation writes them",
@@ -47,7 +47,7 @@ _MEANINGS = {
     "facts": "what was measured on the media; null where nothing was",
     "source": "what the source says of the video: licence field and channel as the uploader set them",
 }
-_CHOICES = {"status": [s.value for s in Status], "stage": ["", *STAGES], "reason": ["", *REASONS]}
+_CHOICES = {"status": [s.value for s in Status], "stage": ["", *STAGES]}
 
 
 def rows_schema() -> pa.Schema:
