@@ -66,6 +66,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     assert "License-Expression: Apache-2.0" in metadata
     assert f"{info}/licenses/LICENSE" in names
     assert "valor_data/py.typed" in names
+    assert "valor_data/look/report.css" in names
     shipped = {
         f"valor_data/_data/{folder}/{path.relative_to(PROJECT / folder).as_posix()}"
         for folder in ("schemas", "manifests")
