@@ -145,3 +145,17 @@ def test_a_mel_and_a_picture_drawn_in_colour(finished: WorkDir) -> None:
         assert drawn.shape[0] % 2 == 0 and drawn.shape[0] <= 2 * rows and drawn.shape[1] <= columns
     with pytest.raises(ValueError):
         thumbnail(b"no picture", 5, 5)
+
+
+@pytest.mark.parametrize("place", ["", "/shards", "tar"])
+def test_from_an_address(finished: WorkDir, tmp_path: Path, place: str) -> None:
+    """Any fsspec address will do; this one is asked range by range, as a store is."""
+    key = kept_key(finished)
+    (expected,) = show_from_work(finished, key)
+    shutil.copytree(finished.shards, tmp_path / "set" / "shards")
+    shutil.copytree(finished.index, tmp_path / "set" / "index")
+    tar = Path(expected.to_dict()["sample"]["tar"]).name
+    found = find_set(f"file://{tmp_path}/set" + (f"/shards/{tar}" if place == "tar" else place))
+    (one,) = show_from_shards(found, key)
+    assert one.details == expected.details and one.pictures() == expected.pictures()
+    assert one.stored is not None and one.stored.shard.tar.startswith("file://")

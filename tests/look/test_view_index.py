@@ -191,3 +191,13 @@ def test_the_index_of_a_work_folder_lies_in_it_and_for_its_owner_alone(work: Wor
     assert default_cache(find_set(work.shards)).parts[-2:] == ("valor-data", "view")
     path = ready_index(find_set(work.root), default_cache(find_set(work.root)))
     assert path.parent == work.root / "cache" and path.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_rows_from_an_address(finished: WorkDir, tmp_path: Path) -> None:
+    shutil.copytree(finished.shards, tmp_path / "set" / "shards")
+    near = [clip for clip, _ in rows_of(find_set(tmp_path / "set"))]
+    assert [clip for clip, _ in rows_of(find_set(f"file://{tmp_path}/set"))] == near
+    shutil.copytree(finished.index, tmp_path / "set" / "index")
+    near = [clip for clip, _ in rows_of(find_set(tmp_path / "set"))]
+    assert [clip for clip, _ in rows_of(find_set(f"file://{tmp_path}/set/shards"))] == near
+    assert any(clip.standing == "dropped" for clip in near)
