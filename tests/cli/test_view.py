@@ -11,6 +11,10 @@ from pathlib import Path
 
 from cli.commands import COMMAND, call
 
+from valor_data.look.shard_set import find_set
+from valor_data.look.view.index import default_cache, ready_index
+from valor_data.look.view.search import Index, Question
+
 
 def test_from_the_start_to_ctrl_c(finished: Path, tmp_path: Path) -> None:
     command = [COMMAND, "view", finished, "--port", "0", "--cache", tmp_path]
@@ -34,3 +38,18 @@ def test_what_cannot_be_served(finished: Path, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         refused = call("view", finished, "--port", port, "--cache", tmp_path, code=1)
     assert refused.err.splitlines()[-1].startswith(f"error: --port {port}: Address already in use; choose another")
+
+
+def test_the_index_tells_nothing_of_what_was_removed(work: Path) -> None:
+    found = find_set(work)
+    path = ready_index(found, default_cache(found))
+    index = Index(path)
+    kept = next(clip for clip in index.ask(Question(choices={"standing": ("kept",)})).clips)
+    index.close()
+    assert kept["key"].encode() in path.read_bytes()
+    call("remove", "--key", kept["key"], "--work", work, "--why", "asked by mail", "--yes")
+    assert not path.exists()
+    again = Index(ready_index(find_set(work), path.parent))
+    assert again.row_of(kept["key"]) is None
+    again.close()
+    assert kept["key"].encode() not in path.read_bytes()

@@ -276,3 +276,16 @@ def test_many_at_once(run: WorkDir, server: ViewServer) -> None:
         thread.join()
     assert said == [200] * 72
     assert json.loads(io.BytesIO(get(server, "/api/about").body).read())["num_clips"]
+
+
+def test_two_sets_whose_shards_have_the_same_names(run: WorkDir, tmp_path: Path) -> None:
+    tars = sorted(run.shards.glob("*.tar"))
+    for number, tar in enumerate(tars[:2]):
+        (tmp_path / str(number)).mkdir()
+        shutil.copy(tar, tmp_path / str(number) / "train-000000.tar")
+    with serving([tmp_path / "0", tmp_path / "1"], tmp_path / "cache") as server:
+        samples = list(read_samples(tars[:2]))
+        assert get(server, "/api/about").json["num_clips"] == len(samples)
+        for sample in samples:
+            assert get(server, f"/api/clip/{sample.key}").json["annotation"] == sample.details
+            assert get(server, f"/media/{sample.key}/thumbnail").body == sample.jpegs[1]

@@ -53,7 +53,7 @@ def _plant_captions(world: World) -> None:
 
 
 @contextmanager
-def serving(place: Path, cache: Path, *, outside_media: bool = False) -> Iterator[ViewServer]:
+def serving(place: Path | list[Path], cache: Path, *, outside_media: bool = False) -> Iterator[ViewServer]:
     """A server of a set, in a thread."""
     shards = find_set(place)
     index = Index(ready_index(shards, cache))

@@ -111,6 +111,11 @@ class ShardSet:
     work: WorkDir | None = None
     tombstones: Tombstones = NOTHING_REMOVED
 
+    def by_name(self) -> dict[str, Shard]:
+        """The shards by their names; where two places have shards of one name, by their tars."""
+        named = {shard.name: shard for shard in self.shards}
+        return named if len(named) == len(self.shards) else {shard.tar: shard for shard in self.shards}
+
     def listing(self, shard: Shard) -> Any:
         """A shard's listing without the clips that were removed.
 

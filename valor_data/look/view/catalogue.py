@@ -62,7 +62,7 @@ class Catalogue:
 
     def __init__(self, shards: ShardSet, index: Index, *, outside_media: bool = False) -> None:
         self._shards, self._index, self._outside_media = shards, index, outside_media
-        self._by_name = {shard.name: shard for shard in shards.shards}
+        self._by_name = shards.by_name()
         self._listings: Remembered[dict[str, Stored]] = Remembered(32)
         self._peeks: Remembered[Peek] = Remembered(12)
         self._mels: Remembered[bytes] = Remembered(256)

@@ -76,9 +76,9 @@ def rows_of(shards: ShardSet) -> Iterator[tuple[ClipRow, int]]:
     if shards.work is not None:
         yield from ((row, 1) for row in _rows_of_work(shards.work))
         return
-    for shard in shards.shards:
+    for name, shard in shards.by_name().items():
         step = 1
-        for row in _rows_of_shard(shards, shard):
+        for row in _rows_of_shard(shards, shard, name):
             yield row, step
             step = 0
 
@@ -131,7 +131,7 @@ def _row_of_work(known: dict[str, Any], captions: tuple[str, ...], labels: tuple
     return ClipRow(known["key"], known["split"], standing, at, reason, shard, captions, labels, facts)
 
 
-def _rows_of_shard(shards: ShardSet, shard: Shard) -> Iterator[ClipRow]:
+def _rows_of_shard(shards: ShardSet, shard: Shard, name: str) -> Iterator[ClipRow]:
     listed = shards.listing(shard).to_pylist()
     places = {row["key"]: stored_of(shard, row).members for row in listed if row["members"]}
     details = dict(zip(places, _details(shard, [place["json"] for place in places.values()]), strict=True))
@@ -144,7 +144,7 @@ def _rows_of_shard(shards: ShardSet, shard: Shard) -> Iterator[ClipRow]:
             labels = _labels(told["labels"], told["label_names"])
         stage = "" if row["status"] == Status.KEPT.value else "listed"
         yield ClipRow(
-            row["key"], row["split"], row["status"], stage, row["reason"], shard.name if told is not None else "",
+            row["key"], row["split"], row["status"], stage, row["reason"], name if told is not None else "",
             captions, labels, told["facts"] if told is not None else {},
         )  # fmt: skip
 
