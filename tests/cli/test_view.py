@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import signal
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from cli.commands import COMMAND, call
@@ -16,9 +19,20 @@ from valor_data.look.view.index import default_cache, ready_index
 from valor_data.look.view.search import Index, Question
 
 
+@contextlib.contextmanager
+def killed_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever fails, nothing is left running."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def test_from_the_start_to_ctrl_c(finished: Path, tmp_path: Path) -> None:
     command = [COMMAND, "view", finished, "--port", "0", "--cache", tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job does not
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, preexec_fn=listens, **pipes) as process, killed_at_last(process):
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.match(r"\d+ clips: (http://127\.0\.0\.1:\d+/) ", line)
