@@ -75,7 +75,7 @@ def write(finished: FinishedSet, target: Target, options: ExportOptions, progres
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 target.output.put(path, path.relative_to(folder).as_posix())
     exported.files = {f"{split}-*.tar": "the shards, with an .idx beside each" for split in splits}
-    exported.files[f"{META}/"] = "dataset.yaml, split.yaml and the index, made by energon prepare, passed by its lint"
+    exported.files[f"{META}/"] = "the index, made by energon prepare, passed by its lint"
     return exported
 
 

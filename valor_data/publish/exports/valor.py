@@ -206,7 +206,7 @@ def _finish(
     if writer.sound:
         files[f"{AUDIO_FOLDER}/"] = "mono wavs, 22 050 Hz, 16 bit"
     target.write(DATA_CFG, _data_cfg(target, writer, splits, files))
-    files[DATA_CFG] = "the paths, under the names that the trainer's configurations use"
+    files[DATA_CFG] = "paths for the trainer's configurations"
     exported.files = files
     bare = exported.counts["clips without a caption"]
     if bare:
