@@ -107,8 +107,7 @@ class LeakRule:
 
     def _through_others(self, pairs: NDArray[np.int64], is_mine: Mask, is_other: Mask) -> NDArray[np.int64]:
         """Pairs that hang together by a third clip, and are alike themselves."""
-        second = pairs[~is_mine[pairs[:, 1]] | is_mine[pairs[:, 0]]]
-        second = second[is_mine[second[:, 0]] & is_mine[second[:, 1]]]  # mine, mine
+        second = pairs[is_mine[pairs[:, 0]] & is_mine[pairs[:, 1]]]  # mine, mine
         last = pairs[is_mine[pairs[:, 0]] & is_other[pairs[:, 1]]]  # mine, other
         if not len(second) or not len(last):
             return np.zeros((0, 2), np.int64)

@@ -68,6 +68,9 @@ class Signatures:
     @classmethod
     def joined(cls, parts: Sequence[Signatures]) -> Signatures:
         """Several sets one after another."""
+        filled = [part for part in parts if len(part)]
+        if len(filled) == 1:
+            return filled[0]
         ends = np.cumsum([0, *(len(part.sound) for part in parts)])
         offsets = [part.offsets[:-1] + ends[number] for number, part in enumerate(parts)]
         names = ("measured", "change", "moving", "borders", "hashes", "tells", "sound", "audible")
