@@ -8,8 +8,8 @@ and memory grow with the number of clips, not with its square.
 
 What makes two clips alike, where both have a picture that tells something (contrast) and sound that does:
 
-- most of their pictures are alike, whichever shows when, in all but `max_picture_bits` of 64 bits, **and** the sound
-  is, shifted by at most `MAX_SHIFT`: a share of at most `max_sound_error` of its bits differs;
+- four of five pictures of each are alike, whichever shows when, in all but `max_picture_bits` of 64 bits, **and** the
+  sound is, shifted by at most `MAX_SHIFT`: a share of at most `max_sound_error` of its bits differs;
 - sound that tells nothing (silence, a steady tone) on both: the pictures decide, when they are alike one by one in
   their order and differ among themselves: a still or a black picture is no evidence;
 - pictures that tell nothing on both, or none: the sound decides, at three quarters of `max_sound_error` over at least
@@ -45,8 +45,8 @@ CROWD = 64
 MIN_PICTURES = 2
 """Pictures that must tell something, that a clip is judged by its pictures."""
 
-PICTURE_SHARE = 0.6
-"""Share of the pictures that tell something which must be alike."""
+PICTURE_SHARE = 0.8
+"""Share of the pictures that tell something, on both sides, which must be alike."""
 
 MIN_MOMENTS, MIN_MOMENTS_ALONE = 10, 30
 """Tenths of a second of sound that tells something, that a clip is judged by its sound; by its sound alone."""
@@ -222,7 +222,7 @@ def are_alike(signatures: Signatures, pairs: Pairs, closeness: Closeness) -> NDA
 
 
 def _pictures_alike(signatures: Signatures, pairs: Pairs, closeness: Closeness) -> NDArray[np.bool_]:
-    """Whether enough pictures of one clip, or of the other, are like some picture of its partner."""
+    """Whether enough pictures of one clip and of the other are like some picture of its partner."""
     alike = np.zeros(len(pairs), bool)
     for first in range(0, len(pairs), _CHUNK_PAIRS):
         some = pairs[first : first + _CHUNK_PAIRS]
@@ -232,7 +232,7 @@ def _pictures_alike(signatures: Signatures, pairs: Pairs, closeness: Closeness) 
         for side, axis in ((0, 2), (1, 1)):
             tells = signatures.tells[some[:, side]]
             shares.append((near.any(axis=axis) & tells).sum(axis=1) / np.maximum(1, tells.sum(axis=1)))
-        alike[first : first + _CHUNK_PAIRS] = np.maximum(*shares) >= PICTURE_SHARE
+        alike[first : first + _CHUNK_PAIRS] = np.minimum(*shares) >= PICTURE_SHARE
     return alike
 
 
