@@ -3,7 +3,8 @@
     python benchmarks/ablation.py [--work FOLDER] [--steps 200] [--batch-size 32] [--seeds 3]
 
 Four task strings, each with several seeds; every run goes on where it was left. Prints Markdown: means over seeds,
-and the least and the greatest.
+and the least and the greatest, of recall at 1 from text to clip, and of the share of traits (shape, colour, motion,
+sound; only those that the group can know) that generated captions name rightly.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def one_run(world: World, work: Path, name: str, task: str, seed: int, options: 
         for group in GROUPS:
             lines = write_lines(model, data, "caption", group, 1, MAX_TOKENS)
             rows = [named_in(line.text, truth[key].visual, truth[key].sound) for key, line in lines.items()]
-            right = [row.issuperset(SENSES[group]) for row in rows]
-            found[f"caption {group}"] = 100 * sum(right) / len(right)
+            right = sum(len(row & set(SENSES[group])) for row in rows)
+            found[f"named {group}"] = 100 * right / (len(rows) * len(SENSES[group]))
     return found
 
 
@@ -84,7 +85,7 @@ def main() -> None:
     if not (options.work / "shards").is_dir():
         subprocess.run([sys.executable, "-m", "valor_data", "demo", "--no-train", "--work", options.work], check=True)
     world = make_world(options.work / "world", WorldSettings())
-    columns = [f"{kind} {group}" for kind in ("R@1", "caption") for group in GROUPS]
+    columns = [f"{kind} {group}" for kind in ("R@1", "named") for group in GROUPS]
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for seed in range(options.seeds):
         for name, task in VARIANTS.items():
