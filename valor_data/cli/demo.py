@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,20 +25,23 @@ CLIPS_A_SHARD = 64
 
 
 def demo_command(
-    work: Annotated[Path, typer.Option(help="The work folder.")] = Path("demo-work"),
+    work: Annotated[
+        Path | None, typer.Option(help="The work folder.", show_default="demo-work, with --long demo-work-long")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic world.")] = 0,
     workers: Workers = None,
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop at the shards.")] = False,
     long: Annotated[
-        bool, typer.Option("--long", help="Train five times as long, captions included: some 25 minutes.")
+        bool, typer.Option("--long", help="Three times the clips, four times the training, captions too: half an hour.")
     ] = False,
 ) -> None:
     """Go the whole road over a small synthetic world, and train a small model on it; no network is used."""
     from valor_data.workdir import WorkDir
 
     began = time.monotonic()
+    work = work or Path("demo-work-long" if long else "demo-work")  # two worlds do not share a manifest
     folder = WorkDir.at(work)
-    world = _make_world(folder.root / "world", seed)
+    world = _make_world(folder.root / "world", seed, long)
     refused, is_sound = _go_the_road(world, folder, workers)
     page = _write_page(folder)
     seconds = time.monotonic() - began
@@ -120,9 +124,10 @@ def _print_proof(proof: Proof, world: World, seconds: float) -> None:
         out.print(f"not as it should be: {line}", markup=False)
 
 
-def _make_world(folder: Path, seed: int) -> World:
+def _make_world(folder: Path, seed: int, long: bool) -> World:
     from valor_data.cli.output import progress
     from valor_data.demo import WorldSettings, make_world
+    from valor_data.demo.plan import LONG_CLIPS_PER_CELL
 
     bar = progress()
     started = False
@@ -135,7 +140,10 @@ def _make_world(folder: Path, seed: int) -> World:
         bar.advance("made")
 
     typer.echo(f"a synthetic world of shapes and sounds, in {folder}")
-    world = make_world(folder, WorldSettings(seed=seed), advance)
+    settings = WorldSettings(seed=seed)
+    if long:
+        settings = replace(settings, train_clips_per_cell=LONG_CLIPS_PER_CELL)
+    world = make_world(folder, settings, advance)
     bar.finish()
     return world
 

@@ -24,6 +24,9 @@ ID_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 HUSHED_RMS_DBFS, QUIET_RMS_DBFS = -70.0, -52.0
 """A sound too quiet to be kept, and one just loud enough (the default threshold is -60)."""
 
+LONG_CLIPS_PER_CELL = 12
+"""Of the world that the demo's longer training takes: enough that a small model cannot know them by heart."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorldSettings:
