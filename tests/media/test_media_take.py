@@ -59,9 +59,9 @@ def same(a: ClipFeatures | None, b: ClipFeatures | None) -> bool:
     "settings",
     [
         FeatureSettings(),
-        FeatureSettings("v", FrameSettings(count=4, short_side_px=64)),
+        pytest.param(FeatureSettings("v", FrameSettings(count=4, short_side_px=64)), marks=pytest.mark.slow),
         FeatureSettings("a", mel=MelSettings.ast()),
-        FeatureSettings("av", FrameSettings(frame_snap="key")),
+        pytest.param(FeatureSettings("av", FrameSettings(frame_snap="key")), marks=pytest.mark.slow),
     ],
     ids=["default", "pictures", "sound", "key"],
 )

@@ -63,7 +63,9 @@ def undisturbed(world: World, lists: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(ROUNDS))
+@pytest.mark.parametrize(
+    "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, ROUNDS))]
+)
 def test_killed_runs_end_the_same(
     seed: int, world: World, lists: Path, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:

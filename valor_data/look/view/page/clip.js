@@ -19,7 +19,7 @@ export function closeClip() {
 export function stopOrPlay() {
   const player = panel.querySelector("audio, video");
   if (!player) return;
-  if (player.paused) player.play();
+  if (player.paused) player.play().catch(() => {}); // paused again before it began
   else player.pause();
 }
 
