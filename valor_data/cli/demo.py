@@ -166,6 +166,13 @@ def _write_page(folder: WorkDir) -> Path:
 def _say_what_next(work: Path, key: str, seconds: float, page: Path) -> None:
     at = os.path.relpath(sys.prefix)
     activate = "" if shutil.which("valor-data") else f" (first: source {at}/bin/activate)"
+    runs = [run for run in (work / "runs" / "demo-long", work / "runs" / "demo") if (run / "checkpoints").is_dir()]
+    asks = "".join(
+        f"""
+  valor-data eval {run} --data {work} --task ret%tva%tv%ta
+                                            what the model knows, in full"""
+        for run in runs[:1]
+    )
     typer.echo(f"""
 The whole road took {seconds:.0f} s. Look at it in a browser: {page.absolute().as_uri()}
 Look around{activate}:
@@ -174,9 +181,7 @@ Look around{activate}:
                                             what became of one clip, and why
   valor-data view {work} --open           the clips in a browser: search, pictures, sound
   valor-data filter --work {work} --min-rms-dbfs -50 && valor-data shard --work {work}
-                                            move a threshold: only the shards concerned are made again
-  valor-data eval {work}/runs/demo --data {work} --task ret%tva%tv%ta
-                                            what the model knows, in full
+                                            move a threshold: only the shards concerned are made again{asks}
 Build your own:
   valor-data manifest desc_train.json -o manifest.parquet
   valor-data fetch manifest.parquet --source /a/folder/of/videos --work my-set --limit 100
