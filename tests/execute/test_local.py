@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +63,24 @@ def test_workers_that_cannot_start(executor: LocalExecutor, monkeypatch: pytest.
     monkeypatch.setattr("valor_data.execute.local._start_worker", die_at_once)
     with pytest.raises(ValorDataError, match="the workers ended 6 times before any work was done"):
         list(executor.run(work, [{"value": 0}]))
+
+
+SCRIPT = """
+from pathlib import Path
+from valor_data.execute.local import LocalExecutor
+executor = LocalExecutor(2, Path("."))
+print(list(executor.run(abs, [-1, -2])))
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_script_that_every_worker_would_run_again(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "a script that starts workers must do so under `if __name__ == '__main__':`" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("what starts them stands under `if __name__ == '__main__':`")
 
 
 def test_one_unit_alone_under_a_name(executor: LocalExecutor) -> None:

@@ -132,12 +132,14 @@ class LocalExecutor:
         if self._num_restarts > MAX_RESTARTS:
             raise ValorDataError(
                 f"the workers ended {self._num_restarts} times before any work was done: is there memory for "
-                f"{self._workers}? Try fewer --workers; --debug before the command shows what they say"
+                f"{self._workers}? Try fewer --workers; --debug before the command shows what they say. In a script of "
+                "your own, what starts them stands under `if __name__ == '__main__':`"
             )
 
     def _started_pool(self) -> ProcessPool:
         """The pool, started when there is work: a stage with nothing to do starts no process."""
         if self._pool is None:
+            _refuse_nesting()
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(self._preload)
             self._pool = ProcessPool(
@@ -171,6 +173,18 @@ class LocalExecutor:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join(timeout=10)
             self._pool = None
+
+
+def _refuse_nesting() -> None:
+    """A worker imports the script that started it; without this, each would start workers of its own.
+
+    Raises:
+        ValorDataError: the script does so as it is imported.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # what multiprocessing itself asks
+        raise ValorDataError(
+            "a script that starts workers must do so under `if __name__ == '__main__':`, for every worker imports it"
+        )
 
 
 def _is_broken(future: Future[Any]) -> bool:
