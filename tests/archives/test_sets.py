@@ -26,7 +26,7 @@ from valor_data.media.flac import audio_flac
 from valor_data.media.probe import probe
 from valor_data.media.wav import audio_wav
 from valor_data.road import Driver, run_fetch, run_shard
-from valor_data.road.fetch import Selection
+from valor_data.road.asking import Selection
 from valor_data.workdir import WorkDir
 
 

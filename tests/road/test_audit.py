@@ -15,8 +15,8 @@ from valor_data.demo import Fault, MediaServer
 from valor_data.ledger import Ledger
 from valor_data.publish.removal import plan_removal, remove
 from valor_data.road import Driver
+from valor_data.road.asking import Selection
 from valor_data.road.audit import AuditReport, run_audit, write_lost
-from valor_data.road.fetch import Selection
 from valor_data.workdir import WorkDir
 
 DAY = 86_400.0

@@ -240,8 +240,8 @@ def audit_command(
     from valor_data.cli.output import begin_log, print_json, progress
     from valor_data.cli.settings import stage_settings
     from valor_data.road import Driver
+    from valor_data.road.asking import Selection
     from valor_data.road.audit import run_audit, write_lost
-    from valor_data.road.fetch import Selection
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)

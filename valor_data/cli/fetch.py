@@ -60,7 +60,7 @@ def fetch_command(
     from valor_data.cli.settings import known_reasons, pinned_modalities, stage_settings, where_to_run
     from valor_data.errors import ConfigError
     from valor_data.road import Driver, run_fetch
-    from valor_data.road.fetch import Selection
+    from valor_data.road.asking import Selection
     from valor_data.workdir import WorkDir
 
     if part is not None:

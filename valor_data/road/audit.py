@@ -5,7 +5,6 @@ What blocks us proves nothing: it waits. YouTube's `gone` is believed after a se
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -13,20 +12,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from valor_data.clip import Clip
 from valor_data.config import FetchSection
-from valor_data.errors import ClipError, Status
+from valor_data.errors import Status
 from valor_data.execute import Executor, Lost
-from valor_data.fetch import ClipRequest, FetchedClip, Location, Source, VideoResult, VideoUnit
+from valor_data.fetch import FetchedClip, VideoResult, VideoUnit
 from valor_data.fetch.folder import FolderSource
 from valor_data.fetch.sources import absolute_source, open_source
-from valor_data.fetch.video import discard, fetch_video
+from valor_data.fetch.video import discard
 from valor_data.ledger import ClipRow, LazyRows, Outcome
-from valor_data.manifest import Manifest, read_manifest
-from valor_data.road.admission import Admission, open_addresses
+from valor_data.manifest import read_manifest
+from valor_data.road.asking import Asking, Selection
 from valor_data.road.deadlinks import DAY_SECONDS, SHAREABLE
 from valor_data.road.driver import Driver
-from valor_data.road.fetch import REMEMBERED, SIGHTING_SECONDS, Refusal, Selection
+from valor_data.road.fetch import REMEMBERED
 from valor_data.workdir import written_aside
 
 LOST = SHAREABLE | {"missing", "not_media", "empty"}
@@ -93,7 +91,8 @@ def run_audit(
     section = replace(section, source=absolute_source(section.source), min_free_bytes=0)
     source, now = open_source(section.source), clock()
     due = (selection or Selection()).of(driver.ledger.due_audit(now - max_age_days * DAY_SECONDS, now))
-    run = _AuditRun(driver, section, source, read_manifest(driver.work.manifest), clock)
+    listed = read_manifest(driver.work.manifest)
+    run = _AuditRun(Asking(driver, section, source, listed, clock, checks_only=True))
     report = AuditReport()
     try:
         run.go(due, driver.executor(section.workers))
@@ -103,127 +102,66 @@ def run_audit(
     report.found = driver.ledger.audit_counts()
     report.num_unaudited = driver.ledger.num_unaudited()
     report.lost = list(_lost(driver))
-    if run.admission.stopped is not None:
-        raise run.admission.stopped
+    if run.asking.admission.stopped is not None:
+        raise run.asking.admission.stopped
     return report
 
 
 @dataclass(slots=True)
 class _AuditRun:
-    """One run: admission, workers, and what is written of their answers."""
+    """One run: what is asked for, and what is written of the answers."""
 
-    driver: Driver
-    section: FetchSection
-    source: Source
-    listed: Manifest
-    clock: Callable[[], float]
+    asking: Asking
     num_asked: int = 0
-    admission: Admission = field(init=False)
-    _known_good: str = field(init=False)
 
     def go(self, due: LazyRows[ClipRow], executor: Executor) -> None:
         """Asks; whatever ends it, what came back is recorded."""
-        ledger, watched = self.driver.ledger, self.source.is_watched
-        self._known_good = ledger.get_meta("known_good_video") or self.section.probe_video
-        addresses, proxies = open_addresses(self.section, is_watched=watched)
-        for name, address in addresses.items():
-            kept = ledger.get_address(name) if watched else None
-            if kept is not None:
-                address.load_json(kept)
-        self.admission = Admission(
-            videos=self._units(due),
-            addresses=addresses,
-            proxies=proxies,
-            settings=self.section,
-            folder=self.driver.work.own_tmp(),
-            clock=self.clock,
-            is_watched=watched,
-            probe=self._probe if watched else None,
-            tell=self.driver.progress.note,
-            doubted=ledger.doubted_in_audits() if watched else frozenset(),
-        )
-        self.driver.progress.start("audit", len(due), "clips")
+        driver = self.asking.driver
+        self.asking.begin(due, driver.ledger.doubted_in_audits)
+        driver.progress.start("audit", len(due), "clips")
         try:
-            for unit, result in executor.run(
-                fetch_video,
-                self.admission.units(),
-                deadline_seconds=self.section.video_deadline_seconds,
-                in_flight=self.section.workers if watched else None,
-            ):
+            for unit, result in self.asking.answers(executor, self.asking.admission.units()):
                 self._take(unit, result)
-                ledger.commit()
+                driver.ledger.commit()
         finally:
             executor.close()
-            self._keep_addresses()
-
-    def _keep_addresses(self) -> None:
-        for address in self.admission.addresses.values():
-            self.driver.ledger.set_address(address.name, address.to_json())
-        self.driver.ledger.commit()
+            self.asking.keep_addresses()
 
     def _take(self, unit: VideoUnit, result: VideoResult | Lost) -> None:
-        now = self.clock()
+        now = self.asking.clock()
         if isinstance(result, Lost):
             clips = tuple(FetchedClip(clip.clip_id, Outcome.refused("network", result.detail)) for clip in unit.clips)
             result = VideoResult(clips, refusal="extractor", detail=result.detail)
             discard(unit)
-        own = self.admission.settle(unit, result.refusal, result.detail, result.retry_after_seconds)
+        own = self.asking.admission.settle(unit, result.refusal, result.detail, result.retry_after_seconds)
         if not own:
-            self._keep_addresses()  # a pause must outlast a kill
+            self.asking.keep_addresses()  # a pause must outlast a kill
             return
         for clip in result.clips:
             outcome, not_before = self._judged(unit, clip, now)
-            self.driver.ledger.record_audit(clip.clip_id, outcome, now, not_before)
-            self.driver.progress.advance(outcome.status.value, outcome.reason)
+            self.asking.driver.ledger.record_audit(clip.clip_id, outcome, now, not_before)
+            self.asking.driver.progress.advance(outcome.status.value, outcome.reason)
             self.num_asked += 1
-            if outcome.status is Status.KEPT and self.source.is_watched:
-                self._known_good = unit.video_id
+            if outcome.status is Status.KEPT:
+                self.asking.note_there(unit)
 
     def _judged(self, unit: VideoUnit, clip: FetchedClip, now: float) -> tuple[Outcome, float]:
         """What an answer proves: lost only where the video itself is; and when to ask again."""
         outcome = clip.outcome
         if outcome.status is Status.KEPT:
             return outcome, 0.0
-        is_lost = outcome.reason in LOST and (outcome.reason != "missing" or isinstance(self.source, FolderSource))
+        is_lost = outcome.reason in LOST and (
+            outcome.reason != "missing" or isinstance(self.asking.source, FolderSource)
+        )
         if not is_lost:
             return Outcome(Status.WAITING, outcome.reason, outcome.detail), 0.0
-        if not (self.source.is_watched and outcome.reason == "gone"):
+        if not (self.asking.source.is_watched and outcome.reason == "gone"):
             return Outcome(Status.DROPPED, outcome.reason, outcome.detail), 0.0
-        first_seen = self.driver.ledger.audit_first_seen(clip.clip_id, "gone_once")
-        day_passed = first_seen is not None and now - first_seen >= SIGHTING_SECONDS
-        if day_passed and self.admission.is_healthy(unit.address, now):
+        first_seen = self.asking.driver.ledger.audit_first_seen(clip.clip_id, "gone_once")
+        again = self.asking.look_again(unit, first_seen, now)
+        if again is None:
             return Outcome(Status.DROPPED, "gone", outcome.detail), 0.0
-        due = max(now, (now if first_seen is None else first_seen) + SIGHTING_SECONDS)
-        return Outcome(Status.WAITING, "gone_once", outcome.detail), due
-
-    def _probe(self) -> VideoUnit:
-        work = self.driver.work
-        location = self.source.find(self._known_good, None, ())
-        return VideoUnit(self._known_good, (), location, self.section, work.root, work.own_tmp(), is_probe=True)
-
-    def _units(self, due: LazyRows[ClipRow]) -> Iterator[VideoUnit]:
-        """One unit a video, for its clips that are due."""
-        work = self.driver.work
-        # Clips of a video stand together where the ledger lists them by video; a few hundred are read at a time.
-        chosen = set(due.clip_ids)
-        in_order = due.of(number for number in self.driver.ledger.ids_by_video() if number in chosen)
-        for video_id, group in itertools.groupby(self._with_clips(in_order), lambda pair: pair[0].video_id):
-            rows, clips = zip(*group, strict=True)
-            requests = tuple(
-                ClipRequest(row.clip_id, row.key or row.identity, clip.start, clip.end)
-                for row, clip in zip(rows, clips, strict=True)
-            )
-            try:
-                location: Location = self.source.find(video_id, clips[0].url, requests)
-            except ClipError as refusal:
-                location = Refusal(refusal.reason, refusal.detail)
-            yield VideoUnit(video_id, requests, location, self.section, work.root, work.own_tmp(), checks_only=True)
-
-    def _with_clips(self, rows: LazyRows[ClipRow]) -> Iterator[tuple[ClipRow, Clip]]:
-        source = iter(rows)
-        while batch := list(itertools.islice(source, LazyRows.BATCH)):
-            numbers = [row.manifest_row for row in batch if row.manifest_row is not None]
-            yield from zip(batch, self.listed.clips(numbers), strict=True)
+        return Outcome(Status.WAITING, "gone_once", outcome.detail), again
 
 
 def _lost(driver: Driver) -> Iterator[tuple[str, str]]:
