@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from scale import write_list
+
 STAGES = ("fetch", "filter", "shard")
 LOOKS = 200
 MAX_CLIPS = 1000
@@ -85,14 +87,7 @@ def answer_shard(unit: Any) -> Any:
 def make_list(folder: Path, size: int) -> None:
     from valor_data.manifest import build_manifest, write_manifest
 
-    with (folder / "desc_train.json").open("w") as stream:
-        stream.write("[")
-        for i in range(size):
-            end = "\n" if i == 0 else ",\n"
-            desc = f"A clip of something that is seen and heard, number {i}."
-            stream.write(end + json.dumps({"video_id": f"v{i:010d}_30.000_40.000", "desc": desc}))
-        stream.write("]")
-    write_manifest(build_manifest([folder / "desc_train.json"]), folder / "manifest.parquet")
+    write_manifest(build_manifest([write_list(folder, size)]), folder / "manifest.parquet")
     (folder / "videos").mkdir()
 
 

@@ -40,6 +40,19 @@ def measure(size: int) -> None:
     print(json.dumps([steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 
+def write_list(folder: Path, size: int) -> Path:
+    """A released list of so many clips, each of a video of its own."""
+    listing = folder / "desc_train.json"
+    with listing.open("w") as stream:
+        stream.write("[")
+        for i in range(size):
+            end = "\n" if i == 0 else ",\n"
+            desc = f"A clip of something that is seen and heard, number {i}."
+            stream.write(end + json.dumps({"video_id": f"v{i:010d}_30.000_40.000", "desc": desc}))
+        stream.write("]")
+    return listing
+
+
 def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
     """The life of a work folder, without its media."""
     from valor_data.config import FetchSection, ShardSection
@@ -54,14 +67,7 @@ def run(size: int, folder: Path, timed: Callable[[str, Callable[[], Any]], Any])
     work = WorkDir.at(folder / "work")
     videos = folder / "videos"
     videos.mkdir()
-    listing = folder / "train.json"
-    with listing.open("w") as stream:
-        stream.write("[")
-        for i in range(size):
-            end = "\n" if i == 0 else ",\n"
-            desc = f"A clip of something that is seen and heard, number {i}."
-            stream.write(end + json.dumps({"video_id": f"v{i:010d}_30.000_40.000", "desc": desc}))
-        stream.write("]")
+    listing = write_list(folder, size)
     manifest = folder / "manifest.parquet"
     timed("manifest", lambda: write_manifest(build_manifest([listing]), manifest))
     with Driver(work, stages=["shard"]) as driver:
