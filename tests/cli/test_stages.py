@@ -55,6 +55,23 @@ def test_what_is_done_is_not_done_again(finished: Path, world: World, server: Me
     assert {request.video_id for request in server.requests[asked:]} <= dead
 
 
+MISTYPED = {
+    "filter": [], "shard": [], "filter --part 1/2": [], "shard --part 1/2": [], "push me/set": [], "remove": [],
+    "recaption": ["--captions", "captions.jsonl"], "audit": [], "extend --mel ast": [], "train": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", MISTYPED)
+def test_a_mistyped_work_folder_is_not_made(tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"video_id": "AAAAAAAAAAA", "start": 0, "end": 10, "caption": "A dog barks."}\n')
+    answer = call(*command.split(), *MISTYPED[command], "--work", tmp_path / "typo", code=1)
+    expected = "no shards of split 'train' here" if command == "train" else "no ledger at"
+    assert expected in answer.errors[0] and str(tmp_path / "typo") in answer.errors[0]
+    assert sorted(tmp_path.iterdir()) == [captions]
+
+
 # -- what a script reads
 
 
@@ -185,7 +202,7 @@ def test_a_whole_video_that_is_listed_as_a_clip_too(tmp_path: Path) -> None:
         (["fetch", "--workers", "65"], 2, "--workers: expected 1 to 64; found 65"),
         (["filter", "--min-coverage", "2"], 2, "--min-coverage: expected 0 to 1; found 2.0"),
         (["filter", "--modalities", "va"], 2, "modalities: expected one of av, v, a; found 'va'"),
-        (["shard"], 1, "no manifest"),
+        (["shard"], 1, "no ledger at {empty}/ledger.sqlite"),
         (["shard", "--include", "audio,text"], 2, "--include: expected one of audio, video; found 'text'"),
         (["shard", "--mel", "clap", "--jpeg-quality", "0"], 2, "--jpeg-quality: expected 1 to 100; found 0"),
     ],

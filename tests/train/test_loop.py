@@ -197,6 +197,12 @@ def test_settings_that_changed_are_named(shards: Path, tmp_path: Path) -> None:
     assert train(on(shards, steps=2), tmp_path, restart=True).steps == 2
 
 
+def test_a_run_that_came_to_nothing_stands_in_nobodys_way(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        train(replace(on(shards, steps=1), batch_size=10_000), tmp_path)
+    assert train(on(shards, steps=1), tmp_path).steps == 1
+
+
 def test_too_few_clips(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="49 clips are too few for one batch of 64; give it at least 64, or lower"):
         train(on(shards, batch_size=64), tmp_path)

@@ -73,10 +73,11 @@ def remove_command(
 
 
 def _check(folder: WorkDir, reason: str, why: str, tombstones: str | None, *, is_new: bool) -> None:
+    from valor_data.cli.settings import require_ledger
     from valor_data.errors import ConfigError
     from valor_data.tombstones import REASON_CLASSES
 
-    _check_ledger(folder)
+    require_ledger(folder)
     problems = []
     if reason not in REASON_CLASSES:
         problems.append(f"--reason {reason}: expected one of {', '.join(REASON_CLASSES)}")
@@ -179,6 +180,7 @@ def recaption_command(
     from rich.markup import escape
 
     from valor_data.cli.output import begin_log, console, print_json, progress
+    from valor_data.cli.settings import require_ledger
     from valor_data.manifest.overrides import Overrides
     from valor_data.publish.recaption import recaption
     from valor_data.road import Driver
@@ -190,7 +192,7 @@ def recaption_command(
     check_address(out or "", "--out")
     overrides = Overrides.read(captions)
     into = open_output(folder.root, absolute_place(out)) if out else None
-    _check_ledger(folder)
+    require_ledger(folder)
     with Driver(folder, progress(as_json), stages=[]) as driver:
         begin_log(folder, "recaption")
         done = recaption(driver, overrides, into)
@@ -208,13 +210,6 @@ def recaption_command(
             f"[cyan]note:[/] {len(done.unknown):,} clips of {escape(str(captions))} are not in the set: {shown}"
         )
     shell.print(f"next: valor-data verify --work {escape(out or str(work))}")
-
-
-def _check_ledger(folder: WorkDir) -> None:
-    from valor_data.errors import ValorDataError
-
-    if not folder.ledger.exists():
-        raise ValorDataError(f"no ledger at {folder.ledger}: name the work folder with --work")
 
 
 def audit_command(
@@ -238,14 +233,14 @@ def audit_command(
 ) -> None:
     """Ask at fetch's own pace whether the sources are still there; nothing is downloaded, nothing is removed."""
     from valor_data.cli.output import begin_log, print_json, progress
-    from valor_data.cli.settings import stage_settings
+    from valor_data.cli.settings import require_ledger, stage_settings
     from valor_data.road import Driver
     from valor_data.road.asking import Selection
     from valor_data.road.audit import run_audit, write_lost
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)
-    _check_ledger(folder)
+    require_ledger(folder)
     options = {
         "source": source,
         "requests_per_hour": requests_per_hour,
@@ -317,13 +312,13 @@ def extend_command(
     from rich.markup import escape
 
     from valor_data.cli.output import begin_log, console, print_json, progress
-    from valor_data.cli.settings import stage_settings, where_to_run
+    from valor_data.cli.settings import require_ledger, stage_settings, where_to_run
     from valor_data.publish.extend import Growth, extend
     from valor_data.road import Driver
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)
-    _check_ledger(folder)
+    require_ledger(folder)
     growth = Growth(
         mel=mel or "",
         num_frames=num_frames or 0,

@@ -85,7 +85,7 @@ def filter_command(
     """Measure each clip once, and decide which are kept. Moving a threshold touches no media."""
     given = dict(locals())
     from valor_data.cli.output import begin_log, print_report, progress
-    from valor_data.cli.settings import pinned_modalities, stage_settings, where_to_run
+    from valor_data.cli.settings import pinned_modalities, require_ledger, stage_settings, where_to_run
     from valor_data.filter.leak import absolute_sets
     from valor_data.filter.recipe import CURATION_FIELDS
     from valor_data.road import Driver, run_filter
@@ -101,6 +101,7 @@ def filter_command(
         _preview(folder, settings, as_json=as_json)
         return
     execute = where_to_run(settings.config, executor, address)
+    require_ledger(folder.whole)
     with Driver(folder, progress(as_json), stages=["filter"], execute=execute) as driver:
         begin_log(folder, "filter")
         held = pinned_modalities(driver.ledger, settings.modalities)

@@ -56,7 +56,7 @@ def push_command(
 ) -> None:
     """Publish a finished set on the Hugging Face Hub: shards, card, rows. Given again, it goes on where it stopped."""
     from valor_data.cli.output import begin_log, print_json, progress
-    from valor_data.cli.settings import stage_settings
+    from valor_data.cli.settings import require_ledger, stage_settings
     from valor_data.publish.outcome import PushOptions
     from valor_data.workdir import WorkDir
 
@@ -70,6 +70,7 @@ def push_command(
         return
     from valor_data.publish.push import push
 
+    require_ledger(folder)
     if not dry_run:
         begin_log(folder, "push")
     options = PushOptions(

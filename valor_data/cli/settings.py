@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from valor_data.config import Config, ExecuteSection, config_from_dict, override, read_toml
-from valor_data.errors import REASONS, ConfigError
+from valor_data.errors import REASONS, ConfigError, ValorDataError
 from valor_data.workdir import WorkDir
 
 
@@ -61,6 +61,16 @@ def stage_settings(work: WorkDir, stage: str, options: dict[str, Any], modalitie
             check_address(getattr(section, name), f"{stage}.{name}")
     explicit = frozenset(given) | frozenset(tree.get(stage, {}))
     return StageSettings(section, explicit, config.modalities if "modalities" in tree else None, config, tree)
+
+
+def require_ledger(work: WorkDir) -> None:
+    """Sees that a run was begun here, before a mistyped `--work` makes a folder.
+
+    Raises:
+        ValorDataError: there is no ledger.
+    """
+    if not work.ledger.exists():
+        raise ValorDataError(f"no ledger at {work.ledger}: name the work folder with --work, or run `fetch` first")
 
 
 def where_to_run(config: Config, executor: str | None, address: str | None) -> ExecuteSection:

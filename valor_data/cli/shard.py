@@ -55,7 +55,7 @@ def shard_command(
 ) -> None:
     """Build the shards that are missing or stale: frames, log-mel and captions of every kept clip."""
     from valor_data.cli.output import begin_log, print_report, progress
-    from valor_data.cli.settings import pinned_modalities, stage_settings, where_to_run
+    from valor_data.cli.settings import pinned_modalities, require_ledger, stage_settings, where_to_run
     from valor_data.road import Driver, run_shard
     from valor_data.road.filter import REMEMBERED as FILTER_FIELDS
     from valor_data.storage import absolute_place
@@ -79,6 +79,7 @@ def shard_command(
     }
     settings = stage_settings(folder, "shard", options, modalities)
     execute = where_to_run(settings.config, executor, address)
+    require_ledger(folder.whole)
     with Driver(folder, progress(as_json), stages=["shard"], execute=execute) as driver:
         begin_log(folder, "shard")
         held = pinned_modalities(driver.ledger, settings.modalities)

@@ -73,7 +73,8 @@ def train_command(
     from valor_data.train.loop import train
     from valor_data.train.parallel import rank_of_environment
     from valor_data.train.recipes import assumption
-    from valor_data.train.settings import placed
+    from valor_data.train.settings import completed, placed
+    from valor_data.train.shards import locate
     from valor_data.workdir import WorkDir
 
     folder = WorkDir.at(work)
@@ -90,6 +91,8 @@ def train_command(
     section = placed(section, Path.cwd())
     first = rank_of_environment() == 0
     if first:
+        for one in completed(section, str(folder.root)).data:
+            locate(one.shards, one.split)  # before a mistyped --work makes a folder, and before the Hub is asked
         begin_log(folder, "train")
         if recipe is not None and assumption(recipe):
             typer.echo(assumption(recipe), err=True)

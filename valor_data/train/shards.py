@@ -92,6 +92,19 @@ def find_shards(places: Places, split: str = "") -> list[Shard]:
     Raises:
         ShardError: there are none, or one cannot be read; the message names the place.
     """
+    return [Shard(url, _count(url)) for url in locate(places, split)]
+
+
+def locate(places: Places, split: str = "") -> list[str]:
+    """Paths and addresses of the shards of a set; none of them is opened.
+
+    Args:
+        places: where they are.
+        split: of a folder only the tars named `<split>-….tar`.
+
+    Raises:
+        ShardError: there are none; the message names the place.
+    """
     several = [places] if isinstance(places, (str, Path)) else list(places)
     urls = list(dict.fromkeys(url for place in several for url in _urls(str(place), split)))
     if not urls:
@@ -100,7 +113,7 @@ def find_shards(places: Places, split: str = "") -> list[Shard]:
             f"{', '.join(map(str, several)) or 'no place'}: no shards{named} here; expected a tar, a folder of tars or "
             "a work folder with shards/"
         )
-    return [Shard(url, _count(url)) for url in urls]
+    return urls
 
 
 def removed_from(shards: Sequence[Shard], tombstones: str | Path = "") -> Tombstones:

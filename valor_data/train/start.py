@@ -60,7 +60,7 @@ def alone(run: Path, ranks: Ranks) -> Iterator[None]:
 
 
 def open_run(run: Path, section: TrainSection, ranks: Ranks, *, restart: bool) -> None:
-    """Makes the run's folder, or sees that it is the same run's.
+    """Makes the run's folder, or sees that it is the same run's; one that has saved no step yet begins anew.
 
     Args:
         run: its folder.
@@ -72,11 +72,15 @@ def open_run(run: Path, section: TrainSection, ranks: Ranks, *, restart: bool) -
         ConfigError: the folder is of a run with other settings.
     """
     if ranks.is_first:
-        if restart:
+        changed = _changed(run, section)
+        if changed and not restart and Checkpoints(run, section.keep_last).steps():
+            raise ConfigError([
+                f"the run {run.name} was begun with other settings: {changed[0]}", *changed[1:],
+                "give the same settings to go on, another --name for another run, or --restart to begin it anew",
+            ])  # fmt: skip
+        if restart or changed:
             shutil.rmtree(run, ignore_errors=True)
-        if (run / SETTINGS).is_file():
-            _check_same(run, section)
-        else:
+        if not (run / SETTINGS).is_file():
             run.mkdir(parents=True, exist_ok=True)
             write_settings(run, section)
     ranks.wait()
@@ -88,19 +92,17 @@ def write_settings(folder: Path, section: TrainSection) -> None:
         path.write_text(json.dumps({"settings": section_to_dict(section)}, indent=1) + "\n", encoding="utf-8")
 
 
-def _check_same(run: Path, section: TrainSection) -> None:
+def _changed(run: Path, section: TrainSection) -> list[str]:
+    """Settings that decide what a run learns and differ from those it was begun with."""
+    if not (run / SETTINGS).is_file():
+        return []
     then = json.loads((run / SETTINGS).read_text(encoding="utf-8"))["settings"]
     now = json.loads(json.dumps(section_to_dict(section)))
-    changed = [
+    return [
         f"train.{name} was {then[name]!r} and is {value!r}"
         for name, value in now.items()
         if name not in MAY_CHANGE and name in then and then[name] != value
     ]
-    if changed:
-        raise ConfigError([
-            f"the run {run.name} was begun with other settings: {changed[0]}", *changed[1:],
-            "give the same settings to go on, another --name for another run, or --restart to begin it anew",
-        ])  # fmt: skip
 
 
 def open_vocabulary(run: Path, section: TrainSection, ranks: Ranks) -> Vocabulary:
