@@ -283,6 +283,15 @@ def test_a_shard_that_changes_after_it_was_checked_is_not_sent(plain: WorkDir, h
         publish(plain)
 
 
+def test_it_says_that_extensions_are_not_published(plain: WorkDir, hub: Hub) -> None:
+    from valor_data.ledger import Ledger
+
+    with Ledger(plain.ledger) as ledger:
+        ledger.set_meta("extensions", json.dumps({"mel-ast": {}}))
+    told = publish(plain, dry_run=True).notices
+    assert "the set is published without its extensions, which stay here: mel-ast" in told
+
+
 def test_shards_at_an_address_are_pushed_from_there(plain: WorkDir, hub: Hub) -> None:
     from valor_data.ledger import Ledger
 

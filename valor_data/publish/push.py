@@ -27,6 +27,7 @@ from valor_data.publish.sender import Sender
 from valor_data.publish.staging import Known, staging, undisturbed
 from valor_data.publish.version import Version, read_version, write_version
 from valor_data.road.driver import NoProgress, Progress
+from valor_data.shard.output import extensions_of
 from valor_data.workdir import WorkDir
 
 SHOWN = 3
@@ -92,6 +93,10 @@ class _Push:
             findings=findings,
         )  # fmt: skip
         self._sort(pushed, contents, remote)
+        if extensions := sorted(extensions_of(self.ledger)):
+            pushed.notices.append(
+                f"the set is published without its extensions, which stay here: {', '.join(extensions)}"
+            )
         if self.options.dry_run:
             pushed.notices.append(f"nothing was sent; it would be sent as {user}")
             return pushed
