@@ -15,7 +15,7 @@ import pytest
 from valor_data.errors import ValorDataError
 from valor_data.look.shard_set import find_set
 from valor_data.look.show import show_from_shards
-from valor_data.look.view.index import RANGES, build_index, default_cache, is_fresh, ready_index, stamp_of
+from valor_data.look.view.index import RANGES, SetWatch, build_index, default_cache, is_fresh, ready_index, stamp_of
 from valor_data.look.view.rows import ClipRow, rows_of
 from valor_data.look.view.search import Index, Question, expressions
 from valor_data.tombstones import FILE_NAME, add_tombstones
@@ -154,6 +154,25 @@ def test_built_once_and_anew_when_the_set_changed(work: WorkDir, tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValorDataError, match=r"the index cannot be written .*; name another folder with --cache"):
         ready_index(find_set(work.root), tmp_path / "file" / "below")
+
+
+def test_a_change_is_noticed_and_not_looked_for_at_every_question(work: WorkDir) -> None:
+    found, now = find_set(work.root), [0.0]
+    watch = SetWatch(found, stamp_of(found), clock=lambda: now[0])
+    now[0] = 100.0
+    assert not watch.changed()
+    os.utime(next(work.shards.glob("*.tar")), ns=(2, 2))
+    assert not watch.changed(), "looked a moment ago"
+    now[0] = 106.0
+    assert watch.changed() and watch.changed()
+
+
+def test_a_set_that_is_gone_has_changed(work: WorkDir) -> None:
+    found, now = find_set(work.root), [0.0]
+    watch = SetWatch(found, stamp_of(found), clock=lambda: now[0])
+    shutil.rmtree(work.root)
+    now[0] = 10.0
+    assert watch.changed()
 
 
 def test_the_same_rows_from_shards_and_from_their_work_folder(finished: WorkDir, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from viewing import MIXED, SCRIPT, serving
 
 from valor_data.clip import to_ms
 from valor_data.ledger import Ledger
+from valor_data.look.view.index import SetWatch
 from valor_data.look.view.search import Question
 from valor_data.look.view.server import ViewServer
 from valor_data.workdir import WorkDir
@@ -273,6 +274,16 @@ def test_pages(visitor: Visitor, server: ViewServer, monkeypatch: pytest.MonkeyP
             page.wait_for_load_state("networkidle")
             seen += keys_shown(page)
         assert len(seen) == len(set(seen)) == total
+
+
+def test_a_set_that_has_changed_is_said(visitor: Visitor, run: WorkDir) -> None:
+    with serving(run.root, run.root.parent / "cache") as server:
+        page = opened(visitor, server)
+        assert page.locator("#changed").is_hidden()
+        server.watch = SetWatch(server.catalogue.shards, "of another set", clock=itertools.count(step=100).__next__)
+        page.fill("#q", "a")
+        page.locator("#changed").wait_for(state="visible")
+        assert "The set has changed since" in page.locator("#changed").inner_text()
 
 
 def test_a_server_that_has_gone_is_said(visitor: Visitor, run: WorkDir) -> None:

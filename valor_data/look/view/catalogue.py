@@ -61,7 +61,7 @@ class Catalogue:
     """
 
     def __init__(self, shards: ShardSet, index: Index, *, outside_media: bool = False) -> None:
-        self._shards, self._index, self._outside_media = shards, index, outside_media
+        self.shards, self._index, self._outside_media = shards, index, outside_media
         self._by_name = shards.by_name()
         self._listings: Remembered[dict[str, Stored]] = Remembered(32)
         self._peeks: Remembered[Peek] = Remembered(12)
@@ -184,17 +184,17 @@ class Catalogue:
         return Shard(shard.name, shard.tar, shard.rows, " ".join(f"{s.st_size} {s.st_mtime_ns}" for s in stats))
 
     def _why(self, key: str) -> Why | None:
-        if self._shards.work is None:
+        if self.shards.work is None:
             return None
         try:
-            with Ledger(self._shards.work.ledger, read_only=True) as ledger:
+            with Ledger(self.shards.work.ledger, read_only=True) as ledger:
                 return explain(ledger, key)[0]
         except ValorDataError:
             return None
 
     def _media_file(self, why: Why | None) -> Path | None:
         """The clip's media file, if it may be opened."""
-        work = self._shards.work
+        work = self.shards.work
         if work is None or why is None or why.media is None or why.clip.key is None:
             return None
         path = (work.root / str(why.media["path"])).resolve()
@@ -202,9 +202,9 @@ class Catalogue:
         return path if path.is_file() and (is_inside or self._outside_media) else None
 
     def _media_words(self, why: Why | None) -> dict[str, Any] | None:
-        if why is None or why.media is None or self._shards.work is None:
+        if why is None or why.media is None or self.shards.work is None:
             return None
-        path = self._shards.work.root / str(why.media["path"])
+        path = self.shards.work.root / str(why.media["path"])
         is_outside = path.is_file() and self._media_file(why) is None
         return {**{name: why.media[name] for name in ("path", "size_bytes")}, "is_outside": is_outside}
 

@@ -13,16 +13,19 @@ import json
 import os
 import re
 import sqlite3
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from valor_data.errors import ValorDataError
-from valor_data.look.shard_set import ShardSet
+from valor_data.look.shard_set import ShardSet, find_set
 from valor_data.look.view.rows import ClipRow, num_rows, rows_of
+from valor_data.storage import StoreError, is_address
 from valor_data.workdir import publish
 
 INDEX_VERSION = 1
@@ -76,6 +79,35 @@ def stamp_of(shards: ShardSet) -> str:
             if stat is not None and stat.st_size:
                 hasher.update(f"\n{path} {stat.st_size} {stat.st_mtime_ns}".encode())
     return hasher.hexdigest()
+
+
+class SetWatch:
+    """Tells whether a set has changed since it was indexed; looks now and then, however often it is asked.
+
+    Args:
+        shards: the set, as it was found.
+        stamp: of the set that was indexed.
+        clock: seconds.
+    """
+
+    def __init__(self, shards: ShardSet, stamp: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shards, self._stamp, self._clock = shards, stamp, clock
+        self._every = 60.0 if any(map(is_address, shards.places)) else 5.0
+        self._next, self._changed = clock() + self._every, False
+        self._lock = Lock()
+
+    def changed(self) -> bool:
+        """Whether it has; once it has, it has. A set that cannot be found any more has changed."""
+        with self._lock:
+            if not self._changed and self._clock() >= self._next:
+                self._next = self._clock() + self._every
+                try:
+                    self._changed = stamp_of(find_set(self._shards.places)) != self._stamp
+                except StoreError:  # a store that is away says nothing of what is there
+                    return False
+                except (ValorDataError, OSError):
+                    self._changed = True
+            return self._changed
 
 
 def index_path(shards: ShardSet, cache: Path) -> Path:

@@ -94,6 +94,7 @@ class Index:
             meta = dict(db.execute("SELECT name, value FROM meta"))
         self.values: dict[str, list[str]] = {name: json.loads(meta[name]) for name in FACETS}
         self.num_clips = len(self._numbers["split"])
+        self.stamp: str = meta["stamp"]
 
     def close(self) -> None:
         """Closes the file."""

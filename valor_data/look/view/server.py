@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from valor_data.errors import REASONS, ShardError, ValorDataError
 from valor_data.look.view.catalogue import Catalogue
-from valor_data.look.view.index import RANGES
+from valor_data.look.view.index import RANGES, SetWatch
 from valor_data.look.view.search import FACETS, ORDERS, PAGE, Index, Question
 
 log = logging.getLogger("valor_data")
@@ -92,6 +92,7 @@ class ViewServer(ThreadingHTTPServer):
 
     def __init__(self, catalogue: Catalogue, index: Index, title: str, port: int = 0) -> None:
         self.catalogue, self.index, self.title = catalogue, index, title
+        self.watch = SetWatch(catalogue.shards, index.stamp)
         self._links: set[Any] = set()
         folder = Path(__file__).parent / "page"
         self.page = {path: ((folder / name).read_bytes(), mime) for path, (name, mime) in _PAGE_FILES.items()}
@@ -185,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/about":
             return _json(about(self.server))
         if path == "/api/clips":
-            return _json(found(self.server.index, target))
+            return _json(found(self.server.index, target) | {"changed": self.server.watch.changed()})
         asked = _CLIP.fullmatch(path)
         if asked is not None and (asked[1] == "media") is (asked[3] is not None):
             return self._of_clip(*asked.groups())

@@ -61,6 +61,7 @@ function drawList(answer, now) {
   const total = about.num_clips.toLocaleString("en");
   const fits = node("strong", {}, answer.count.toLocaleString("en"));
   count.replaceChildren(fits, answer.count === about.num_clips ? " clips" : ` of ${total} clips`);
+  byId("changed").hidden = !answer.changed;
   list.replaceChildren(...shown.map((clip) => node("li", {}, card(clip, now))));
   list.start = answer.first + 1;
   const last = answer.first + shown.length;
