@@ -32,7 +32,7 @@ def demo_command(
     workers: Workers = None,
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop at the shards.")] = False,
     long: Annotated[
-        bool, typer.Option("--long", help="Three times the clips, four times the training, captions too: half an hour.")
+        bool, typer.Option("--long", help="Three times the clips, five times the training, captions too: half an hour.")
     ] = False,
 ) -> None:
     """Go the whole road over a small synthetic world, and train a small model on it; no network is used."""
