@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -90,16 +91,12 @@ def on_a_terminal(columns: int, *arguments: object) -> str:
     main, side = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
     process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=side, stderr=side, stdin=side, env=environment)
-    os.close(side)
     seen = b""
-    while True:
-        try:
-            part = os.read(main, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not part:
-            break
-        seen += part
+    # Our end of the other side stays open: closed with the process, it may take along what was not read yet.
+    while select.select([main], [], [], 0.2)[0] or process.poll() is None:
+        if select.select([main], [], [], 0)[0]:
+            seen += os.read(main, 65536)
+    os.close(side)
     os.close(main)
     assert process.wait(timeout=60) == 0
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()).replace("\r\n", "\n")
